@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The messages of the protocol as structs, with encoders and decoders (SPEC.md 3 and 5). Pure.
+ *
+ * For each row of messages.def there is `struct msg_<name>`, and
+ *     void msg_<name>_encode(const struct msg_<name> *m, struct buf *out);   appends the payload
+ *     int  msg_<name>_decode(struct msg_<name> *m, const uint8_t *p, size_t n, struct err *e);
+ * A decoder checks every maximum and that nothing is left over; struct bytes fields point into p.
+ */
+#ifndef SCRIBE_MESSAGE_H
+#define SCRIBE_MESSAGE_H
+
+#include "entry.h"
+#include "err.h"
+#include "wire.h"
+
+enum {
+	PROTOCOL_VERSION = 1,
+	FRAME_HEADER_BYTES = 8,
+	FRAME_BODY_MAX = 1 << 20,
+	FRAME_PAYLOAD_MAX = FRAME_BODY_MAX + 4096,
+	PATH_BYTES_MAX = 65536,
+	ABORT_TEXT_MAX = 480,
+	SOURCE_ID_MAX = 253,
+	FILTER_BYTES_MAX = 300000,
+	PREFIX_BYTES_MAX = 65536,
+	CONFIRM_BYTES_MAX = 262144,
+	WANT_LEAVES_MAX = 64,
+	SUMS_COUNT_MAX = 16384,
+	LEAF_BYTES = 65536,
+	PAGE_BYTES = 4096,
+	WINDOW_LEAVES = 1024,
+	PACK_RAW_MAX = 1 << 20,
+	PACK_FILE_MAX = 128 << 10, /* larger files travel as segments */
+	SEGMENT_RAW_MAX = 256 << 10,
+	SIGNATURE_WINDOW_MAX = 66 << 20,
+	LINK_BUCKETS = 4096,
+	LISTS_IN_FLIGHT_MAX = 64,
+	WANTS_IN_FLIGHT_MAX = 4096,
+	TRIE_LIST_MAX = 512, /* a prefix with at most so many entries is listed, not split */
+	TRIE_DEPTH_MAX = 6,
+	TRIE_FANOUT = 256,
+	NODE_BYTES = 24, /* h128 sum, u64 count */
+	LINGER_SECONDS = 30,
+	HEARTBEAT_SECONDS = 10,
+	DEAD_SECONDS = 120,
+};
+#define CREDIT_MAX (1ull << 32)
+#define HANDLE_MAX (UINT64_MAX)
+/* Handles with this bit are given out by the source, for directories of a stream. */
+#define HANDLE_STREAM (1ull << 63)
+/* File ids with this bit are given out by the source, for files of a stream. */
+#define FID_STREAM (1ull << 63)
+
+enum channel { CH_CONTROL, CH_META, CH_DATA, CHANNELS };
+
+/* Bytes that a side may have sent and not yet seen credited, per channel with credits. */
+enum { WINDOW_META = 1 << 20, WINDOW_DATA = 16 << 20, CONTROL_BACKLOG_MAX = 8 << 20 };
+
+enum role { ROLE_SOURCE = 1, ROLE_DESTINATION = 2, ROLE_BULK = 3 };
+
+enum option_flags {
+	OPT_DELETE = 1 << 0,
+	OPT_DRY_RUN = 1 << 1,
+	OPT_ITEMIZE = 1 << 2,
+	OPT_CHECKSUM = 1 << 3,
+	OPT_ONE_FILE_SYSTEM = 1 << 4,
+	OPT_ALLOW_EMPTY = 1 << 5,
+	OPT_ACCEPT_NEW_SOURCE = 1 << 6,
+	OPT_FLAGS_ALL = (1 << 7) - 1,
+};
+
+/* Attributes and kinds: what the options ask for, and in BEGIN_OK what the destination can hold. */
+enum attr_flags {
+	ATTR_OWNER = 1 << 0,
+	ATTR_GROUP = 1 << 1,
+	ATTR_PERMS = 1 << 2,
+	ATTR_TIMES = 1 << 3,
+	ATTR_ACLS = 1 << 4,
+	ATTR_XATTRS = 1 << 5,	   /* user.* */
+	ATTR_CAPABILITY = 1 << 6,  /* security.capability */
+	ATTR_SYMLINKS = 1 << 7,
+	ATTR_HARD_LINKS = 1 << 8,
+	ATTR_DEVICES = 1 << 9,
+	ATTR_SPECIALS = 1 << 10,   /* FIFOs and sockets */
+	ATTR_SPARSE = 1 << 11,
+	ATTR_SECURITY = 1 << 12,   /* security.* of labels, only when asked for */
+	ATTR_TRUSTED = 1 << 13,    /* trusted.*, only when asked for */
+	ATTR_ALL = (1 << 14) - 1,
+	ATTR_DEFAULT = (1 << 12) - 1,
+};
+
+enum destination_state { DESTINATION_EMPTY = 1, DESTINATION_HAS_RECORD = 2 };
+enum in_place { IN_PLACE_AUTO, IN_PLACE_NEVER, IN_PLACE_ALWAYS };
+enum list_kind { LIST_ENTRIES, LIST_NODES };
+enum entries_kind { ENTRIES_REPLY, ENTRIES_STREAM };
+enum list_flags { LISTED_INCOMPLETE = 1, LISTED_GONE = 2, LISTED_OPAQUE = 4 };
+enum want_mode { WANT_FULL, WANT_PATCH, WANT_COMPARE };
+enum sum_level { SUMS_PAGES, SUMS_LEAVES, SUMS_WINDOWS, SUMS_ANCHORS, SUMS_SIGNATURE };
+enum codec_id { CODEC_RAW, CODEC_ZSTD };
+enum range_kind { RANGE_COPY, RANGE_HOLE };
+enum file_status {
+	FILE_OK,
+	FILE_SAME,    /* WANT_COMPARE: content equal */
+	FILE_CHANGED, /* changed while it was read; what came is no version of it */
+	FILE_GONE,
+	FILE_FAILED,  /* error = errno of the source */
+};
+enum issue_kind { ISSUE_FAILED, ISSUE_PROTECTED, ISSUE_SKIPPED_MOUNT, ISSUE_NOTE, ISSUE_DELETED };
+enum stage { STAGE_WALK, STAGE_COMPARE, STAGE_DATA, STAGE_SYNC, STAGE_DELETE, STAGE_VERIFY, STAGE_COMMIT };
+
+enum message_type {
+#define MESSAGE(NAME, name, type, channel, sender, fields) MSG_##NAME = type,
+#include "messages.def"
+#undef MESSAGE
+};
+
+#define U8(n)	      uint8_t n;
+#define U16(n)	      uint16_t n;
+#define U64(n)	      uint64_t n;
+#define VAR(n, max)   uint64_t n;
+#define SVAR(n)	      int64_t n;
+#define H128(n)	      struct h128 n;
+#define FIX(n, len)   uint8_t n[len];
+#define BYTES(n, max) struct bytes n;
+#define REST(n, max)  struct bytes n;
+#define MESSAGE(NAME, name, type, channel, sender, fields)                                         \
+	struct msg_##name {                                                                        \
+		fields uint8_t end_of_message;                                                     \
+	};                                                                                         \
+	void msg_##name##_encode(const struct msg_##name *m, struct buf *out);                     \
+	int msg_##name##_decode(struct msg_##name *m, const uint8_t *p, size_t n, struct err *e);
+#include "messages.def"
+#undef MESSAGE
+#undef U8
+#undef U16
+#undef U64
+#undef VAR
+#undef SVAR
+#undef H128
+#undef FIX
+#undef BYTES
+#undef REST
+
+/* Name of a message type for logs, NULL if unknown. */
+const char *message_name(uint8_t type);
+/* Channel of a message type, -1 if unknown. */
+int message_channel(uint8_t type);
+/* 'S', 'D', 'B' or 'X': who may send it; 0 if unknown. */
+char message_sender(uint8_t type);
+
+struct frame_header {
+	uint32_t length;
+	uint8_t type;
+};
+void frame_header_encode(uint8_t out[FRAME_HEADER_BYTES], uint8_t type, uint32_t length);
+/* Refuses unknown types, lengths over the maximum and set reserved bytes. */
+int frame_header_decode(struct frame_header *h, const uint8_t in[FRAME_HEADER_BYTES], struct err *e);
+
+#endif
