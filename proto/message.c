@@ -2,15 +2,15 @@
 #include "message.h"
 
 /* Encoders: one put per field. */
-#define U8(n)	      buf_put_u8(out, m->n);
-#define U16(n)	      put_u16(out, m->n);
-#define U64(n)	      put_u64(out, m->n);
-#define VAR(n, max)   put_var(out, m->n);
-#define SVAR(n)	      put_svar(out, m->n);
-#define H128(n)	      put_h128(out, m->n);
-#define FIX(n, len)   buf_put(out, m->n, len);
-#define BYTES(n, max) put_bytes(out, m->n.p, m->n.n);
-#define REST(n, max)  buf_put(out, m->n.p, m->n.n);
+#define U8(f)	      buf_put_u8(out, m->f);
+#define U16(f)	      put_u16(out, m->f);
+#define U64(f)	      put_u64(out, m->f);
+#define VAR(f, max)   put_var(out, m->f);
+#define SVAR(f)	      put_svar(out, m->f);
+#define H128(f)	      put_h128(out, m->f);
+#define FIX(f, len)   buf_put(out, m->f, len);
+#define BYTES(f, max) put_bytes(out, m->f.p, m->f.n);
+#define REST(f, max)  buf_put(out, m->f.p, m->f.n);
 #define MESSAGE(NAME, name, type, channel, sender, fields)                                         \
 	void msg_##name##_encode(const struct msg_##name *m, struct buf *out)                      \
 	{                                                                                          \
@@ -57,15 +57,15 @@ static int finish(const struct cursor *c, const char *name, struct err *e)
 	return 0;
 }
 
-#define U8(n)	      m->n = get_u8(&c);
-#define U16(n)	      m->n = get_u16(&c);
-#define U64(n)	      m->n = get_u64(&c);
-#define VAR(n, max)   m->n = get_var(&c, max);
-#define SVAR(n)	      m->n = get_svar(&c);
-#define H128(n)	      m->n = get_h128(&c);
-#define FIX(n, len)   get_fixed(&c, m->n, len);
-#define BYTES(n, max) m->n = get_bytes(&c, max);
-#define REST(n, max)  m->n = get_rest(&c, max);
+#define U8(f)	      m->f = get_u8(&c);
+#define U16(f)	      m->f = get_u16(&c);
+#define U64(f)	      m->f = get_u64(&c);
+#define VAR(f, max)   m->f = get_var(&c, max);
+#define SVAR(f)	      m->f = get_svar(&c);
+#define H128(f)	      m->f = get_h128(&c);
+#define FIX(f, len)   get_fixed(&c, m->f, len);
+#define BYTES(f, max) m->f = get_bytes(&c, max);
+#define REST(f, max)  m->f = get_rest(&c, max);
 #define MESSAGE(NAME, name, type, channel, sender, fields)                                         \
 	int msg_##name##_decode(struct msg_##name *m, const uint8_t *p, size_t n, struct err *e)   \
 	{                                                                                          \

@@ -115,15 +115,15 @@ enum message_type {
 #undef MESSAGE
 };
 
-#define U8(n)	      uint8_t n;
-#define U16(n)	      uint16_t n;
-#define U64(n)	      uint64_t n;
-#define VAR(n, max)   uint64_t n;
-#define SVAR(n)	      int64_t n;
-#define H128(n)	      struct h128 n;
-#define FIX(n, len)   uint8_t n[len];
-#define BYTES(n, max) struct bytes n;
-#define REST(n, max)  struct bytes n;
+#define U8(f)	      uint8_t f;
+#define U16(f)	      uint16_t f;
+#define U64(f)	      uint64_t f;
+#define VAR(f, max)   uint64_t f;
+#define SVAR(f)	      int64_t f;
+#define H128(f)	      struct h128 f;
+#define FIX(f, len)   uint8_t f[len];
+#define BYTES(f, max) struct bytes f;
+#define REST(f, max)  struct bytes f;
 #define MESSAGE(NAME, name, type, channel, sender, fields)                                         \
 	struct msg_##name {                                                                        \
 		fields uint8_t end_of_message;                                                     \
