@@ -12,7 +12,7 @@ target_compile_options(scribe_flags INTERFACE
 	-fno-common -fvisibility=hidden)
 if(CMAKE_C_COMPILER_ID STREQUAL "GNU")
 	target_compile_options(scribe_flags INTERFACE -Wlogical-op -Wduplicated-cond -Wduplicated-branches
-		-Wjump-misses-init -Wno-gnu-zero-variadic-macro-arguments)
+		-Wjump-misses-init)
 endif()
 target_link_libraries(scribe_flags INTERFACE Threads::Threads)
 

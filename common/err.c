@@ -7,6 +7,9 @@
 #include <string.h>
 
 static void fill(struct err *e, enum err_code code, int sys, const char *fmt, va_list ap)
+	__attribute__((format(printf, 4, 0)));
+
+static void fill(struct err *e, enum err_code code, int sys, const char *fmt, va_list ap)
 {
 	e->code = code;
 	e->sys = sys;
@@ -81,15 +84,18 @@ struct code_row {
 static const struct code_row rows[] = {
 	{ERR_PROTOCOL, 0, "ProtocolError", "run the same version of scribe-mover on both sides"},
 	{ERR_VERIFY, 0, "VerificationFailed",
-	 "the destination's storage did not keep what was written; check its disk, then push again"},
+	 "the destination's storage did not keep what was written; check its disk, then push "
+	 "again"},
 	{ERR_SPACE, 1, "NoSpace", "free or add space or quota at the destination, then push again"},
 	{ERR_BRAKE, 0, "BrakeTripped",
-	 "check that the source is mounted and is the right one; override only if the loss is meant"},
+	 "check that the source is mounted and is the right one; override only if the loss is "
+	 "meant"},
 	{ERR_BUSY, 1, "DestinationBusy", "another run holds the destination; wait for it to end"},
 	{ERR_TIMEOUT, 1, "Timeout", "check the network and the other side, then push again"},
 	{ERR_AUTH, 0, "AuthenticationFailed",
 	 "check the identity, the authorized keys and the pinned host key"},
-	{ERR_CONNECT, 1, "CannotConnect", "check address, port and that the destination is serving"},
+	{ERR_CONNECT, 1, "CannotConnect",
+	 "check address, port and that the destination is serving"},
 	{ERR_FAILURE, 0, "Failed", "see the message; mend the cause and push again"},
 	{ERR_USAGE, 0, "Usage", "see --help"},
 	{ERR_PARTIAL, 0, "SomeFilesFailed", "see the named files; mend them and push again"},

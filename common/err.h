@@ -61,7 +61,8 @@ const char *err_reason(enum err_code code);
 /* One sentence of advice for a code, for people. Static string, never NULL. */
 const char *err_advice(enum err_code code);
 
-/* True for classes that a later retry may cure by itself (connect, timeout, busy, space, changed). */
+/* True for classes that a later retry may cure by itself (connect, timeout, busy, space, changed).
+ */
 int err_is_transient(enum err_code code);
 
 /* The code that wins when several befell one run: 12, 16, 14, 5, 15, 13, 11, 10, 1, 3, 25, 4, 0. */

@@ -13,7 +13,8 @@
 void *mem_alloc(size_t n, size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
 /* Not zeroed. */
 void *mem_alloc_raw(size_t size) __attribute__((malloc, returns_nonnull, warn_unused_result));
-void *mem_realloc(void *p, size_t n, size_t size) __attribute__((returns_nonnull, warn_unused_result));
+void *mem_realloc(void *p, size_t n, size_t size)
+	__attribute__((returns_nonnull, warn_unused_result));
 /* Copy of n bytes with a NUL behind them. */
 char *mem_dup(const void *p, size_t n) __attribute__((malloc, returns_nonnull, warn_unused_result));
 char *mem_strdup(const char *s) __attribute__((malloc, returns_nonnull, warn_unused_result));
@@ -25,6 +26,6 @@ void mem_cleanup_free(void *pp);
 void mem_cleanup_close(int *fd);
 
 #define CLEANUP_FREE __attribute__((cleanup(mem_cleanup_free)))
-#define CLEANUP_FD __attribute__((cleanup(mem_cleanup_close)))
+#define CLEANUP_FD   __attribute__((cleanup(mem_cleanup_close)))
 
 #endif

@@ -84,7 +84,7 @@ struct opt_rule {
 
 struct opt_command {
 	const char *name;     /* "push" */
-	const char *summary;  /* one line, no full stop */
+	const char *summary;  /* one line, not empty, no capital, no full stop */
 	const char *operands; /* "SOURCE_DIR [USER@]HOST[:PATH]"; "" if none */
 	int min_operands, max_operands;
 	const struct opt *options;    /* ended by {0}; may be NULL */

@@ -156,7 +156,7 @@ void opt_help(const char *program, const struct opt_command *c, FILE *out)
 	fputs("Usage: ", out);
 	wrap(out, buf_str(&b), 11, 7);
 	buf_clear(&b);
-	buf_printf(&b, "%s.", c->summary);
+	buf_printf(&b, "%c%s.", toupper((unsigned char)c->summary[0]), c->summary + 1);
 	fputc('\n', out);
 	wrap(out, buf_str(&b), 0, 0);
 	if (c->details)
@@ -241,7 +241,8 @@ void opt_man(const char *program, const struct opt_command *c, FILE *out)
 	fputc(' ', out);
 	roff(out, c->operands);
 	fputc('\n', out);
-	roff(out, c->summary);
+	fputc(toupper((unsigned char)c->summary[0]), out);
+	roff(out, c->summary + 1);
 	fputs(".\n", out);
 	if (c->details) {
 		fputs(".PP\n", out);
@@ -310,7 +311,7 @@ void opt_bash(const char *program, const struct opt_command *const *table, FILE 
 		function);
 	/* bash makes "=" a word of its own. */
 	fputs("\tlocal cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD-1]}\n"
-	      "\tlocal options= words= value=\n"
+	      "\tlocal options='' words='' value=''\n"
 	      "\tCOMPREPLY=()\n"
 	      "\tif [ \"$cur\" = = ]; then\n\t\tcur=\n"
 	      "\telif [ \"$prev\" = = ]; then\n\t\tprev=${COMP_WORDS[COMP_CWORD-2]}\n\tfi\n"

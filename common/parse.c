@@ -236,7 +236,7 @@ int parse_duration(const char *what, const char *s, int64_t *ns, struct err *e)
 
 int parse_port(const char *what, const char *s, bool zero_ok, uint16_t *port, struct err *e)
 {
-	uint64_t v;
+	uint64_t v = 0;
 	const char *want = zero_ok ? "a port from 1 to 65535, or 0 for any free one"
 				   : "a port from 1 to 65535";
 	if (u64_in(what, s, zero_ok ? 0 : 1, 65535, want, &v, e) < 0)

@@ -46,11 +46,12 @@ static const char *const in_place_names[] = {"auto", "never", "always", NULL};
 
 static const struct opt push_options[] = {
 	{"port", 'p', OPT_PORT, AT(port), .arg = "N", .def = "22", .group = "Connection",
-	 .help = "port of the other side"},
+	 .help = "its port"},
 	{"identity", 'i', OPT_STRING, AT(identity), .arg = "FILE", .group = "Connection",
 	 .help = "private key"},
 	{"connections", 0, OPT_U64, AT(connections), .def = "1", .min = 1, .max = 16,
-	 .group = "Connection", .help = "number of connections that carry data at the same time"},
+	 .group = "Connection",
+	 .help = "number of connections that carry data, each with its own thread"},
 	{"dry-run", 'n', OPT_FLAG, AT(dry_run), .help = "change nothing"},
 	{"acls", 0, OPT_BOOL, AT(acls), .def = "on", .help = "replicate access control lists"},
 	{"verbose", 'v', OPT_COUNT, AT(verbose), .help = "tell more"},
@@ -397,15 +398,11 @@ static void help_text(void **state)
 			    "Usage: scribe-mover push [options] SOURCE_DIR [USER@]HOST[:PATH]\n\n",
 			    66);
 	static const char *const lines[] = {
-		"\nConnection:\n  -p, --port=N                port of the other side (default: "
-		"22)\n",
-		"\n      --connections=N         number of connections that carry data at the "
-		"same\n"
-		"                              time (default: 1)\n",
+		"\nConnection:\n  -p, --port=N                its port (default: 22)\n",
+		"\n                              its own thread (default: 1)\n",
 		"\nOptions:\n  -n, --dry-run               change nothing\n",
 		"\n      --[no-]acls             replicate access control lists (default: on)\n",
-		"\n      --wait-for-destination=DURATION\n                              how long "
-		"to ",
+		"\n      --wait-for-destination=DURATION\n                              how ",
 		"\n      --in-place=auto|never|always\n",
 		"\n  -t, --tag=WORD              a word for the report (may be repeated)\n",
 		"\nFilters:\n      --include=PATTERN       take these\n",
@@ -431,8 +428,7 @@ static void man_section(void **state)
 	char *text = printed(print_man);
 	static const char *const parts[] = {
 		".SS scribe\\-mover push [options] SOURCE_DIR [USER@]HOST[:PATH]\n",
-		".TP\n\\fB\\-p\\fR, \\fB\\-\\-port\\fR=\\fIN\\fR\nport of the other side (default: "
-		"22).\n",
+		".TP\n\\fB\\-p\\fR, \\fB\\-\\-port\\fR=\\fIN\\fR\nits port (default: 22).\n",
 		".TP\n\\fB\\-\\-\\fR[\\fBno\\-\\fR]\\fBacls\\fR\n",
 		"\n.nf\nscribe\\-mover push \\-\\-identity key ",
 		".PP\n\\fIFilters\\fR\n",

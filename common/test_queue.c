@@ -14,7 +14,7 @@
 
 static void *number(uintptr_t n)
 {
-	return (char *)NULL + n;
+	return (void *)n;
 }
 
 static void first_in_first_out(void **state)

@@ -12,8 +12,8 @@
  */
 char *text_escape(char *out, size_t cap, const void *p, size_t n);
 
-/* The same for text that may hold escaped parts already: backslashes stay as they are, so nothing is
- * escaped twice. For messages of our own; not reversible. */
+/* The same for text that may hold escaped parts already: backslashes stay as they are, so nothing
+ * is escaped twice. For messages of our own; not reversible. */
 char *text_clean(char *out, size_t cap, const void *p, size_t n);
 
 enum { TEXT_ESCAPED_MAX = 320 };

@@ -62,7 +62,8 @@ enum entry_flags {
 	ENTRY_RACY = 1,   /* regular file: compare content even if size and mtime agree */
 	ENTRY_LINKED = 2, /* one of several names in scope of one inode: group is set */
 	ENTRY_STREAM = 4, /* the source sends the content of this file unasked, as file id fid */
-	ENTRY_FLAGS_ALL = 7,
+	ENTRY_CHANGED = 8, /* changed at the source since the run began (only when verifying) */
+	ENTRY_FLAGS_ALL = 15,
 };
 
 struct entry {
@@ -71,7 +72,7 @@ struct entry {
 	struct meta meta;
 	struct digest digest; /* directories */
 	uint64_t group;       /* ENTRY_LINKED */
-	uint64_t fid;         /* ENTRY_STREAM: file id; for directories in a stream their handle */
+	uint64_t fid;         /* ENTRY_STREAM: file id */
 };
 
 void meta_encode(const struct meta *m, struct buf *out);

@@ -47,10 +47,11 @@ enum {
 };
 #define CREDIT_MAX (1ull << 32)
 #define HANDLE_MAX (UINT64_MAX)
-/* Handles with this bit are given out by the source, for directories of a stream. */
-#define HANDLE_STREAM (1ull << 63)
-/* File ids with this bit are given out by the source, for files of a stream. */
-#define FID_STREAM (1ull << 63)
+/* File ids with this bit are given out by the source, for files of a stream; others by the destination. */
+#define FID_STREAM 1u
+/* In a stream: instead of an entry's flags, the end of the current directory; one byte of enum list_flags
+ * follows. */
+#define STREAM_LEAVE 0xffu
 
 enum channel { CH_CONTROL, CH_META, CH_DATA, CHANNELS };
 
@@ -94,7 +95,11 @@ enum destination_state { DESTINATION_EMPTY = 1, DESTINATION_HAS_RECORD = 2 };
 enum in_place { IN_PLACE_AUTO, IN_PLACE_NEVER, IN_PLACE_ALWAYS };
 enum list_kind { LIST_ENTRIES, LIST_NODES };
 enum entries_kind { ENTRIES_REPLY, ENTRIES_STREAM };
-enum list_flags { LISTED_INCOMPLETE = 1, LISTED_GONE = 2, LISTED_OPAQUE = 4 };
+enum list_flags {
+	LISTED_INCOMPLETE = 1, /* something could not be read: nothing may be deleted here */
+	LISTED_GONE = 2,
+	LISTED_CHANGED = 4, /* the directory itself changed since the run began */
+};
 enum want_mode { WANT_FULL, WANT_PATCH, WANT_COMPARE };
 enum sum_level { SUMS_PAGES, SUMS_LEAVES, SUMS_WINDOWS, SUMS_ANCHORS, SUMS_SIGNATURE };
 enum codec_id { CODEC_RAW, CODEC_ZSTD };

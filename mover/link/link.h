@@ -49,7 +49,7 @@ void link_free(struct link *l);
 int link_send(struct link *l, enum message_type type, const struct buf *b, struct err *e);
 /* link_send() of an encoded struct msg_<name>. */
 #define LINK_SEND(l, NAME, name, e, ...)                                                           \
-	({                                                                                         \
+	__extension__({                                                                            \
 		struct buf b_;                                                                     \
 		buf_init(&b_, FRAME_PAYLOAD_MAX);                                                  \
 		const struct msg_##name m_ = {__VA_ARGS__};                                        \

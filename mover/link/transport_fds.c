@@ -32,7 +32,7 @@ static struct fds_transport *of(struct transport *t)
 
 static bool is_again(int sys)
 {
-	return sys == EAGAIN || sys == EWOULDBLOCK || sys == EINTR;
+	return sys == EAGAIN || sys == EINTR;
 }
 
 static int fds_pollfds(struct transport *t, struct pollfd *fds, bool want_write)

@@ -30,7 +30,7 @@ static int compare(const void *a, const void *b)
 	return (ia > ib) - (ia < ib);
 }
 
-int acl_canonical(uint8_t *value, size_t *n)
+int acl_canonical(uint8_t *value, size_t *n, bool is_default)
 {
 	if (*n < HEADER || (*n - HEADER) % ENTRY != 0)
 		return -1;
@@ -49,7 +49,7 @@ int acl_canonical(uint8_t *value, size_t *n)
 			extended = true;
 	}
 	qsort(value + HEADER, count, ENTRY, compare);
-	if (!extended && count <= 3)
+	if (is_default ? count == 0 : !extended && count <= 3)
 		*n = 0;
 	return 0;
 }

@@ -3,6 +3,7 @@
 #ifndef SCRIBE_ACL_H
 #define SCRIBE_ACL_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -10,8 +11,8 @@
 #define ACL_DEFAULT "system.posix_acl_default"
 
 /* Brings value to canonical form in place: entries sorted by (tag, id), ids of entries without one set to
- * all ones. An ACL that says no more than the mode (at most owner, group, other) becomes *n = 0.
- * 0, or -1 if it is malformed. */
-int acl_canonical(uint8_t *value, size_t *n);
+ * all ones. An access ACL that says no more than the mode (at most owner, group, other), and an empty
+ * default ACL, become *n = 0. 0, or -1 if it is malformed. */
+int acl_canonical(uint8_t *value, size_t *n, bool is_default);
 
 #endif

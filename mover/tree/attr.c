@@ -128,7 +128,7 @@ static int read_one(struct item *it, int dirfd, const char *name, const char *at
 		return err_sys(e, ERR_FAILURE, "cannot read extended attribute %s", attr);
 	size_t len = (size_t)n;
 	if (flag == ATTR_ACLS) {
-		int r = acl_canonical(value, &len);
+		int r = acl_canonical(value, &len, strcmp(attr, ACL_DEFAULT) == 0);
 		if (r < 0)
 			return err_set(e, ERR_FAILURE, "malformed ACL in %s", attr);
 		if (len == 0)

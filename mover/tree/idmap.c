@@ -92,7 +92,7 @@ static void links_grow(struct links *l)
 	free(old.slots);
 }
 
-void links_add(struct links *l, uint64_t dev, uint64_t ino, uint64_t path_id)
+struct link_slot *links_add(struct links *l, uint64_t dev, uint64_t ino, uint64_t path_id)
 {
 	if (l->count * 5 >= l->cap * 4)
 		links_grow(l);
@@ -105,13 +105,14 @@ void links_add(struct links *l, uint64_t dev, uint64_t ino, uint64_t path_id)
 	s->sum += path_id;
 	if (path_id < s->key)
 		s->key = path_id;
+	return s;
 }
 
-const struct link_slot *links_find(const struct links *l, uint64_t dev, uint64_t ino)
+struct link_slot *links_find(const struct links *l, uint64_t dev, uint64_t ino)
 {
 	if (!l->cap)
 		return NULL;
-	const struct link_slot *s = &l->slots[links_slot(l, (uint32_t)dev, ino)];
+	struct link_slot *s = &l->slots[links_slot(l, (uint32_t)dev, ino)];
 	return s->names ? s : NULL;
 }
 

@@ -37,15 +37,17 @@ struct links {
 struct link_slot {
 	uint64_t ino;
 	uint32_t dev;
-	uint32_t names; /* 0 = free */
+	uint32_t names : 31; /* 0 = free */
+	uint32_t sent : 1;   /* for the holder's use */
 	uint64_t key, sum;
 };
 
 void links_init(struct links *l);
 void links_release(struct links *l);
-void links_add(struct links *l, uint64_t dev, uint64_t ino, uint64_t path_id);
+/* Returns the group's slot, valid until the next links_add(). */
+struct link_slot *links_add(struct links *l, uint64_t dev, uint64_t ino, uint64_t path_id);
 /* NULL if the inode was not seen. Valid until the next links_add(). */
-const struct link_slot *links_find(const struct links *l, uint64_t dev, uint64_t ino);
+struct link_slot *links_find(const struct links *l, uint64_t dev, uint64_t ino);
 /* Adds up the terms per bucket (LINK_BUCKETS values); names may be NULL, else the names per bucket. */
 void links_buckets(const struct links *l, uint64_t *sums, uint32_t *names);
 

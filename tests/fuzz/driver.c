@@ -29,6 +29,10 @@ int main(int argc, char **argv)
 	for (int i = 1; i < argc || i == 1; i++) {
 		size_t n = 0;
 		FILE *f = i < argc ? fopen(argv[i], "rb") : NULL;
+		if (i < argc && !f) {
+			perror(argv[i]);
+			return 1;
+		}
 		if (f) {
 			n = fread(base, 1, sizeof base, f);
 			fclose(f);
