@@ -110,12 +110,13 @@ enum file_status {
 	FILE_CHANGED, /* changed while it was read; what came is no version of it */
 	FILE_GONE,
 	FILE_FAILED,  /* error = errno of the source */
+	FILE_DIFFERS, /* WANT_COMPARE in a dry run: content differs */
 };
 enum issue_kind { ISSUE_FAILED, ISSUE_PROTECTED, ISSUE_SKIPPED_MOUNT, ISSUE_NOTE, ISSUE_DELETED };
 enum stage { STAGE_WALK, STAGE_COMPARE, STAGE_DATA, STAGE_SYNC, STAGE_DELETE, STAGE_VERIFY, STAGE_COMMIT };
 
 enum message_type {
-#define MESSAGE(NAME, name, type, channel, sender, fields) MSG_##NAME = type,
+#define MESSAGE(NAME, name, type, channel, sender, fields) WIRE_##NAME = type,
 #include "messages.def"
 #undef MESSAGE
 };

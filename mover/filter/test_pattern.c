@@ -97,6 +97,8 @@ static void brackets(void **state)
 		{"[a-]", "-", true},
 		{"[-a]", "-", true},
 		{"[c-a]", "b", false},
+		{"[a-b-d]", "c", false},
+		{"[a-b-d]", "-", true},
 		{"[\\]]", "]", true},
 		{"[a\\-c]", "b", false},
 		{"[[:digit:]]", "7", true},

@@ -164,7 +164,7 @@ void link_done(struct link *l, struct link_frame *f)
 			buf_init(&b, 64);
 			struct msg_credit m = {.channel = (uint8_t)channel, .bytes = l->consumed[channel]};
 			msg_credit_encode(&m, &b);
-			queue_frame(l, CH_CONTROL, MSG_CREDIT, b.data, b.len);
+			queue_frame(l, CH_CONTROL, WIRE_CREDIT, b.data, b.len);
 			buf_release(&b);
 			l->consumed[channel] = 0;
 		}
@@ -203,15 +203,15 @@ static int deliver(struct lane *ln, struct link_frame *f, struct err *e)
 	int r = 0;
 	if (check_sender(l, f->type, e) < 0) {
 		r = -1;
-	} else if (f->type == MSG_CREDIT) {
+	} else if (f->type == WIRE_CREDIT) {
 		r = take_credit(l, f, e);
-	} else if (f->type == MSG_PING) {
+	} else if (f->type == WIRE_PING) {
 		struct buf b;
 		buf_init(&b, 64);
 		buf_put(&b, f->payload, f->length);
-		r = link_send(l, MSG_PONG, &b, e);
+		r = link_send(l, WIRE_PONG, &b, e);
 		buf_release(&b);
-	} else if (f->type != MSG_HEARTBEAT && f->type != MSG_PONG) {
+	} else if (f->type != WIRE_HEARTBEAT && f->type != WIRE_PONG) {
 		pthread_mutex_lock(&l->lock);
 		l->outstanding[f->channel] += f->length + FRAME_HEADER_BYTES;
 		bool over = l->outstanding[f->channel] > windows[f->channel] + FRAME_PAYLOAD_MAX;
@@ -412,7 +412,7 @@ static bool tick(struct lane *ln, bool received, struct err *e)
 		buf_init(&b, 64);
 		struct msg_heartbeat m = {.stage = l->stage};
 		msg_heartbeat_encode(&m, &b);
-		queue_frame(l, CH_CONTROL, MSG_HEARTBEAT, b.data, b.len);
+		queue_frame(l, CH_CONTROL, WIRE_HEARTBEAT, b.data, b.len);
 		buf_release(&b);
 		l->last_heartbeat = now;
 	}
@@ -594,7 +594,7 @@ void link_fail(struct link *l, const struct err *why)
 	struct msg_abort m = {.code = (uint8_t)why->code,
 			      .text = {.p = (const uint8_t *)why->msg, .n = strlen(why->msg)}};
 	msg_abort_encode(&m, &b);
-	if (link_send(l, MSG_ABORT, &b, NULL) == 0)
+	if (link_send(l, WIRE_ABORT, &b, NULL) == 0)
 		link_flush(l, 2000);
 	buf_release(&b);
 	pthread_mutex_lock(&l->lock);

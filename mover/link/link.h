@@ -54,7 +54,7 @@ int link_send(struct link *l, enum message_type type, const struct buf *b, struc
 		buf_init(&b_, FRAME_PAYLOAD_MAX);                                                  \
 		const struct msg_##name m_ = {__VA_ARGS__};                                        \
 		msg_##name##_encode(&m_, &b_);                                                     \
-		int r_ = link_send(l, MSG_##NAME, &b_, e);                                         \
+		int r_ = link_send(l, WIRE_##NAME, &b_, e);                                         \
 		buf_release(&b_);                                                                  \
 		r_;                                                                                \
 	})

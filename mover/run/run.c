@@ -70,7 +70,7 @@ static int send_options(struct link *l, const struct run_options *o, struct err 
 	CLEANUP_BUF struct buf b;
 	buf_init(&b, FRAME_PAYLOAD_MAX);
 	msg_options_encode(&m, &b);
-	return link_send(l, MSG_OPTIONS, &b, e);
+	return link_send(l, WIRE_OPTIONS, &b, e);
 }
 
 static int take_options(struct run_options *o, const struct link_frame *f, struct err *e)
@@ -133,7 +133,7 @@ struct link_frame *run_take(struct link *l, struct mailbox *in, int timeout_ms, 
 			err_set(e, ERR_CONNECT, "connection closed by the other side");
 		return NULL;
 	}
-	if (f->type != MSG_ABORT)
+	if (f->type != WIRE_ABORT)
 		return f;
 	struct msg_abort m;
 	if (msg_abort_decode(&m, f->payload, f->length, e) == 0) {
@@ -160,7 +160,7 @@ int run_open(struct link *l, struct mailbox *in, struct opening *op, struct run_
 	CLEANUP_BUF struct buf b;
 	buf_init(&b, FRAME_PAYLOAD_MAX);
 	msg_hello_encode(&hello, &b);
-	if (link_send(l, MSG_HELLO, &b, e) < 0)
+	if (link_send(l, WIRE_HELLO, &b, e) < 0)
 		return -1;
 	if (op->dialled && send_options(l, o, e) < 0)
 		return -1;
@@ -171,11 +171,11 @@ int run_open(struct link *l, struct mailbox *in, struct opening *op, struct run_
 			return -1;
 		int r = -1;
 		bool done = false;
-		if (f->type == MSG_HELLO && !greeted) {
+		if (f->type == WIRE_HELLO && !greeted) {
 			r = take_hello(op, f, e);
 			greeted = true;
 			done = op->dialled;
-		} else if (f->type == MSG_OPTIONS && greeted && !op->dialled) {
+		} else if (f->type == WIRE_OPTIONS && greeted && !op->dialled) {
 			r = take_options(o, f, e);
 			done = true;
 		} else {

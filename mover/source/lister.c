@@ -43,7 +43,7 @@ static int listing_flush(struct listing *l, bool last, struct err *e)
 	buf_clear(&l->frame);
 	msg_entries_encode(&m, &l->frame);
 	buf_clear(&l->entries);
-	return link_send(l->s->link, MSG_ENTRIES, &l->frame, e);
+	return link_send(l->s->link, WIRE_ENTRIES, &l->frame, e);
 }
 
 static int listing_room(struct listing *l, struct err *e)
@@ -242,7 +242,7 @@ static int send_nodes(struct listing *l, const struct nodes *ns, struct err *e)
 				      .nodes = {.p = l->entries.data, .n = l->entries.len}};
 		buf_clear(&l->frame);
 		msg_nodes_encode(&m, &l->frame);
-		if (link_send(l->s->link, MSG_NODES, &l->frame, e) < 0)
+		if (link_send(l->s->link, WIRE_NODES, &l->frame, e) < 0)
 			return -1;
 	}
 	return 0;
@@ -625,19 +625,19 @@ static int answer_stream(struct source *s, const struct link_frame *f, struct er
 static int serve_one(struct source *s, const struct link_frame *f, struct err *e)
 {
 	switch (f->type) {
-	case MSG_ROOT:
+	case WIRE_ROOT:
 		return send_root(s, f->payload[0], e);
-	case MSG_DIR_CLOSE:
+	case WIRE_DIR_CLOSE:
 		return source_close_dir(s, f, e);
-	case MSG_LIST_REQ:
+	case WIRE_LIST_REQ:
 		return answer_list(s, f, e);
-	case MSG_STREAM_REQ:
+	case WIRE_STREAM_REQ:
 		return answer_stream(s, f, e);
-	case MSG_CONFIRM_REQ:
+	case WIRE_CONFIRM_REQ:
 		return answer_confirm(s, f, e);
-	case MSG_LEAVE_OUT:
+	case WIRE_LEAVE_OUT:
 		return leave_out(s, f, e);
-	case MSG_LINKS_REQ:
+	case WIRE_LINKS_REQ:
 		return answer_links(s, f, e);
 	default:
 		return answer_done(s, f, e);
@@ -652,7 +652,7 @@ void *lister_main(void *arg)
 	while ((f = mailbox_take(&s->listing, -1))) {
 		struct err e = {0};
 		int r = serve_one(s, f, &e);
-		if (f->type == MSG_ROOT)
+		if (f->type == WIRE_ROOT)
 			free(f);
 		else
 			link_done(s->link, f);

@@ -91,7 +91,7 @@ int source_push_job(struct source *s, struct job *j)
 static void route(void *owner, struct link_frame *f)
 {
 	struct source *s = owner;
-	if (f->type == MSG_SUMS) {
+	if (f->type == WIRE_SUMS) {
 		struct cursor c = cursor_of(f->payload, f->length);
 		uint64_t fid = get_var(&c, UINT64_MAX);
 		for (unsigned i = 0; i < s->worker_count; i++) {
@@ -331,39 +331,39 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 	struct msg_begin_ok ok;
 	int r = 0;
 	switch (f->type) {
-	case MSG_BEGIN_OK:
+	case WIRE_BEGIN_OK:
 		if (s->tree.cache || msg_begin_ok_decode(&ok, f->payload, f->length, e) < 0 ||
 		    take_begin_ok(s, &ok, e) < 0)
 			r = s->tree.cache && !e->code ? err_set(e, ERR_PROTOCOL, "BEGIN_OK twice") : -1;
 		else
-			tell_lister(s, MSG_ROOT, ok.state & DESTINATION_EMPTY);
+			tell_lister(s, WIRE_ROOT, ok.state & DESTINATION_EMPTY);
 		break;
-	case MSG_DIR_OPEN:
+	case WIRE_DIR_OPEN:
 		r = open_dir(s, f, e);
 		break;
-	case MSG_DIR_CLOSE: /* in order with the listings, which use the handle */
-	case MSG_LIST_REQ:
-	case MSG_STREAM_REQ:
-	case MSG_CONFIRM_REQ:
-	case MSG_LEAVE_OUT:
-	case MSG_LINKS_REQ:
-	case MSG_DONE:
+	case WIRE_DIR_CLOSE: /* in order with the listings, which use the handle */
+	case WIRE_LIST_REQ:
+	case WIRE_STREAM_REQ:
+	case WIRE_CONFIRM_REQ:
+	case WIRE_LEAVE_OUT:
+	case WIRE_LINKS_REQ:
+	case WIRE_DONE:
 		if (!s->tree.cache)
 			return err_set(e, ERR_PROTOCOL, "the destination asked before it agreed to begin");
 		mailbox_put(&s->listing, f);
 		return 0;
-	case MSG_WANT:
+	case WIRE_WANT:
 		r = s->tree.cache ? take_want(s, f, e) : err_set(e, ERR_PROTOCOL, "WANT before BEGIN_OK");
 		break;
-	case MSG_ITEM:
+	case WIRE_ITEM:
 		r = take_item(s, f, e);
 		break;
-	case MSG_ISSUE:
+	case WIRE_ISSUE:
 		r = take_issue(s, f, e);
 		break;
-	case MSG_ACK:
+	case WIRE_ACK:
 		break;
-	case MSG_COMMITTED:
+	case WIRE_COMMITTED:
 		r = take_committed(f, result, e) < 0 ? -1 : 1;
 		break;
 	default:

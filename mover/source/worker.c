@@ -33,7 +33,7 @@ int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, 
 	buf_clear(&w->frame);
 	msg_segment_encode(&m, &w->frame);
 	w->s->c->stats->bytes_literal += n;
-	return link_send(w->s->link, MSG_SEGMENT, &w->frame, e);
+	return link_send(w->s->link, WIRE_SEGMENT, &w->frame, e);
 }
 
 static int send_range(struct worker *w, struct job *j, uint8_t kind, uint64_t dst, uint64_t src,
@@ -49,7 +49,7 @@ static int send_range(struct worker *w, struct job *j, uint8_t kind, uint64_t ds
 	struct msg_ranges m = {.fid = j->fid, .ranges = {.p = raw, .n = b.len}};
 	buf_clear(&w->frame);
 	msg_ranges_encode(&m, &w->frame);
-	return link_send(w->s->link, MSG_RANGES, &w->frame, e);
+	return link_send(w->s->link, WIRE_RANGES, &w->frame, e);
 }
 
 int worker_hole(struct worker *w, struct job *j, uint64_t offset, uint64_t length, struct err *e)
@@ -74,7 +74,7 @@ int worker_send_end(struct worker *w, struct job *j, enum file_status status, in
 				 .covered = covered, .content = content, .meta = {.p = mb.data, .n = mb.len}};
 	buf_clear(&w->frame);
 	msg_file_end_encode(&m, &w->frame);
-	return link_send(w->s->link, MSG_FILE_END, &w->frame, e);
+	return link_send(w->s->link, WIRE_FILE_END, &w->frame, e);
 }
 
 /* Adds the leaf terms of [offset, offset+n), offset on a leaf border; all-zero leaves add nothing. */
@@ -182,7 +182,7 @@ static int flush_pack(struct worker *w, struct err *e)
 	buf_clear(&w->frame);
 	msg_pack_encode(&m, &w->frame);
 	buf_clear(&w->pack);
-	return link_send(w->s->link, MSG_PACK, &w->frame, e);
+	return link_send(w->s->link, WIRE_PACK, &w->frame, e);
 }
 
 static int pack_put(struct worker *w, const struct job *j, enum file_status status, int error,

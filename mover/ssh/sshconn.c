@@ -45,9 +45,10 @@ int sshconn_failed(struct sshconn *c, const char *step, const char *who, bool sp
 	sshconn_error(c, text, sizeof text);
 	if (strstr(text, "kex error"))
 		return err_set(e, ERR_PROTOCOL, "%s: no common algorithm with %s: %s", step, who, text);
-	if (!spoke && c->socket_counter.in_bytes > 0)
+	if ((!spoke && c->socket_counter.in_bytes > 0) || strstr(text, "No version of SSH"))
 		return err_set(e, ERR_PROTOCOL, "%s: %s does not speak SSH: %s", step, who, text);
-	if (strstr(text, "SSH_MSG_DISCONNECT") || net_is_closed(c->fd))
+	if (strstr(text, "SSH_MSG_DISCONNECT") || strstr(text, "Socket error") ||
+	    (!*text && net_is_closed(c->fd)))
 		return err_set(e, ERR_CONNECT, "%s: %s ended the connection: %s", step, who, text);
 	return err_set(e, ERR_PROTOCOL, "%s: %s: %s", step, who, text);
 }
@@ -151,12 +152,38 @@ static void raise_window(struct sshconn *c)
 		keep_unread(c, c->window, (size_t)n);
 }
 
+/* Bytes ever put into libssh's out buffer, about: the counter leaves out what encryption adds. */
+static uint64_t sent_total(const struct sshconn *c)
+{
+	enum { PACKET_OVERHEAD = 40 };
+	return c->packet_counter.out_bytes + c->packet_counter.out_packets * PACKET_OVERHEAD;
+}
+
 bool sshconn_has_unsent(struct sshconn *c)
 {
 	bool unsent = (ssh_get_status(c->session) & SSH_WRITE_PENDING) != 0;
 	if (!unsent)
-		c->packets_flushed = c->packet_counter.out_bytes;
+		c->sent_flushed = sent_total(c);
 	return unsent;
+}
+
+/*
+ * While session keys are exchanged libssh puts aside what it is given, out of sight of its status. What
+ * was written is still owed until as many bytes have left.
+ */
+static bool is_put_aside(struct sshconn *c)
+{
+	if (c->owed && c->packet_counter.out_bytes - c->owed_since >= c->owed)
+		c->owed = 0;
+	return c->owed != 0;
+}
+
+static void note_put_aside(struct sshconn *c, const struct ssh_counter_struct *before, int put)
+{
+	if (put <= 0 || c->packet_counter.out_packets != before->out_packets)
+		return;
+	c->owed = (uint64_t)put;
+	c->owed_since = before->out_bytes;
 }
 
 void sshconn_pump(struct sshconn *c)
@@ -175,8 +202,7 @@ void sshconn_pump(struct sshconn *c)
 	if (ssh_get_status(c->session) & (SSH_CLOSED | SSH_CLOSED_ERROR)) {
 		linecap_flush(&c->errors);
 		broken(c, NULL);
-	} else if (sshconn_has_unsent(c) && c->packet_counter.out_bytes - c->packets_flushed >
-						    SSHCONN_REPLIES_MAX + SSHCONN_WRITE_MAX) {
+	} else if (sshconn_has_unsent(c) && sent_total(c) - c->sent_flushed > SSHCONN_REPLIES_MAX) {
 		broken(c, "the other side sends requests and does not read the answers");
 	}
 }
@@ -235,6 +261,12 @@ static ssize_t conn_read(struct transport *t, void *p, size_t n, bool *eof, stru
 
 /* Sending */
 
+/* True if libssh may be given data: all before is with the kernel, and the peer's window is open. */
+static bool can_take(struct sshconn *c)
+{
+	return !is_put_aside(c) && !sshconn_has_unsent(c) && ssh_channel_window_size(c->channel) > 0;
+}
+
 static ssize_t conn_write(struct transport *t, const void *p, size_t n, struct err *e)
 {
 	struct sshconn *c = sshconn_of(t);
@@ -243,20 +275,21 @@ static ssize_t conn_write(struct transport *t, const void *p, size_t n, struct e
 	if (c->ended || c->closed)
 		return err_set(e, ERR_CONNECT, "%s: the stream was %s", t->peer,
 			       c->ended ? "shut down" : "closed by the other side");
-	uint32_t window = ssh_channel_window_size(c->channel);
-	if (!n || sshconn_has_unsent(c) || !window) {
+	if (!n || !can_take(c)) {
 		sshconn_pump(c);
-		window = ssh_channel_window_size(c->channel);
 		if (c->broken)
 			return lost(c, e);
-		if (!n || c->closed || !window || sshconn_has_unsent(c))
+		if (!n || c->closed || !can_take(c))
 			return 0;
 	}
+	uint32_t window = ssh_channel_window_size(c->channel);
 	if (n > SSHCONN_WRITE_MAX)
 		n = SSHCONN_WRITE_MAX;
 	if (n > window)
 		n = window;
+	struct ssh_counter_struct before = c->packet_counter;
 	int put = ssh_channel_write(c->channel, p, (uint32_t)n);
+	note_put_aside(c, &before, put);
 	c->base.socket_in = c->socket_counter.in_bytes;
 	c->base.socket_out = c->socket_counter.out_bytes;
 	if (put >= 0) {
@@ -279,10 +312,9 @@ static int conn_pollfds(struct transport *t, struct pollfd *fds, bool want_write
 		fds[n++] = (struct pollfd){.fd = c->wake, .events = POLLIN};
 	if (c->broken)
 		return n;
-	bool can_write = want_write && !c->ended && !c->closed && !c->stalled &&
-			 ssh_channel_window_size(c->channel) > 0;
+	bool may_write = want_write && !c->ended && !c->closed && !c->stalled;
 	short events = POLLIN;
-	if (can_write || sshconn_has_unsent(c))
+	if (sshconn_has_unsent(c) || (may_write && can_take(c)))
 		events |= POLLOUT;
 	fds[n++] = (struct pollfd){.fd = c->fd, .events = events};
 	return n;
@@ -301,7 +333,7 @@ void sshconn_drain(struct sshconn *c, int64_t deadline_ms)
 	for (;;) {
 		sshconn_pump(c);
 		bool unsent = !c->broken && sshconn_has_unsent(c);
-		if (c->broken || (!unsent && !kernel_has_unsent(c)))
+		if (c->broken || (!unsent && !is_put_aside(c) && !kernel_has_unsent(c)))
 			return;
 		int64_t left = deadline_ms - net_now_ms();
 		if (left <= 0)

@@ -26,7 +26,7 @@ enum {
 	SSHCONN_WRITE_MAX = 256 << 10,         /* bytes handed to libssh at once */
 	SSHCONN_WINDOW_STEP = 4 << 20,         /* the window is raised after so many bytes */
 	SSHCONN_UNREAD_MAX = 16 << 20,         /* beyond it the socket is left alone: TCP pushes back */
-	SSHCONN_REPLIES_MAX = 4 << 20,         /* unsent bytes caused by the peer's own requests */
+	SSHCONN_REPLIES_MAX = 2 << 20,         /* unsent bytes caused by the peer's own requests */
 };
 
 struct sshconn {
@@ -57,7 +57,9 @@ struct sshconn {
 	size_t unread_len;
 	uint8_t *window; /* TRANSPORT_READ_HINT bytes of address space for the window trick */
 	uint64_t since_window; /* bytes since the window was last raised */
-	uint64_t packets_flushed; /* packet_counter.out_bytes when the out buffer was last empty */
+	uint64_t owed;       /* bytes written during a key exchange that libssh has put aside */
+	uint64_t owed_since; /* packet_counter.out_bytes then */
+	uint64_t sent_flushed; /* sent_total() when libssh's out buffer was last empty */
 
 	struct linecap errors; /* the remote stderr */
 	struct ssh_exit exit;

@@ -127,6 +127,12 @@ const char *ssh_server_fingerprint(const struct ssh_server *s)
 
 /* Authentication */
 
+/* libssh answers requests that were sent ahead all in one go, so every one asks this. */
+static bool is_spent(const struct entry *n)
+{
+	return n->failed >= SSH_AUTH_ATTEMPTS || n->requests > REQUESTS_MAX;
+}
+
 static int on_pubkey(ssh_session session, const char *user, ssh_key key, char signature_state,
 		     void *userdata)
 {
@@ -135,7 +141,7 @@ static int on_pubkey(ssh_session session, const char *user, ssh_key key, char si
 	const char *wanted = n->server->cfg.user;
 	n->requests++;
 	const struct authkey *known = NULL;
-	if (!n->authenticated && (!wanted || strcmp(user, wanted) == 0))
+	if (!n->authenticated && !is_spent(n) && (!wanted || strcmp(user, wanted) == 0))
 		known = authkeys_find(&n->server->keys, key);
 	if (known && signature_state == SSH_PUBLICKEY_STATE_NONE)
 		return SSH_AUTH_SUCCESS; /* such a key may sign; grants nothing yet */
@@ -316,7 +322,7 @@ static int entry_failed(struct entry *n, struct err *e)
 
 static int check_limits(struct entry *n, struct err *e)
 {
-	if (!n->authenticated && (n->failed >= SSH_AUTH_ATTEMPTS || n->requests > REQUESTS_MAX)) {
+	if (!n->authenticated && is_spent(n)) {
 		sshconn_drain(n->conn, net_now_ms() + 100); /* the last refusal should arrive */
 		return err_set(e, ERR_AUTH, "%s: no accepted key in %u attempts", n->conn->base.peer,
 			       n->failed);

@@ -217,6 +217,14 @@ struct dir *dirs_child(struct dirs *ds, struct dir *parent, struct bytes name, s
 	return d;
 }
 
+struct dir *dirs_name_only(struct dirs *ds, struct dir *parent, struct bytes name)
+{
+	struct dir *d = mem_alloc(1, sizeof *d);
+	*d = (struct dir){.parent = dir_ref(ds, parent), .name = mem_dup(name.p, name.n), .name_len = name.n,
+			  .depth = parent->depth + 1, .fd = -1, .refs = 1};
+	return d;
+}
+
 void dir_path(const struct dir *d, struct bytes name, struct buf *out)
 {
 	size_t total = name.n;

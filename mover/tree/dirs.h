@@ -47,6 +47,8 @@ void dirs_set_key(struct dirs *ds, const struct hash_key *key);
 struct dir *dirs_root(struct dirs *ds);
 /* Opens parent/name; refuses anything but a directory (a symbolic link too). NULL with *e (e->sys set). */
 struct dir *dirs_child(struct dirs *ds, struct dir *parent, struct bytes name, struct err *e);
+/* A directory that is only a name (a dry run does not make it); it has a path and cannot be opened. */
+struct dir *dirs_name_only(struct dirs *ds, struct dir *parent, struct bytes name);
 struct dir *dir_ref(struct dirs *ds, struct dir *d);
 void dir_unref(struct dirs *ds, struct dir *d);
 

@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+mkdir source
+"$MOVER" keygen key >/dev/null
+"$MOVER" keygen host >/dev/null
+chmod 644 key
+"$MOVER" push --identity key --known-host-key host.pub source root@127.0.0.1:

@@ -1,0 +1,3 @@
+# SPDX-License-Identifier: Apache-2.0
+echo precious >key
+"$MOVER" keygen key || { code=$?; cat key; exit $code; }

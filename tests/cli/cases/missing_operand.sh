@@ -1,0 +1,5 @@
+# SPDX-License-Identifier: Apache-2.0
+mkdir source
+"$MOVER" keygen key >/dev/null
+"$MOVER" keygen host >/dev/null
+"$MOVER" push --identity key --known-host-key host.pub source
