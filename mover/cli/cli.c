@@ -23,7 +23,8 @@ char *cli_error_line(char out[CLI_LINE_MAX], const char *command, const struct e
 	const char *colon = command ? ": " : "";
 	if (!command)
 		command = "";
-	if (strchr(e->msg, ';') || strstr(e->msg, "see "))
+	/* The advice for a failure of no class is to read its message, which is done here. */
+	if (strchr(e->msg, ';') || strstr(e->msg, "see ") || e->code == ERR_FAILURE)
 		advice[0] = '\0';
 	else if (e->code == ERR_USAGE)
 		snprintf(advice, sizeof advice, "; see %s %s%s--help", CLI_PROGRAM, command,

@@ -360,7 +360,7 @@ static void print_summary(const struct output *o, const struct run_outcome *out)
 	if (arrived && !o->c.quiet)
 		summary_lines(&b, r->wire.socket_out, r->wire.socket_in, r->bytes_total,
 			      out->duration_ns);
-	fwrite(b.data, 1, b.len, stdout);
+	fputs(buf_str(&b), stdout);
 }
 
 static void stop_ticker(struct output *o)

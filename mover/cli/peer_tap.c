@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "cli.h"
 #include "mem.h"
 #include "rsh_spawn.h"
 #include "sshclient.h"
@@ -160,6 +161,11 @@ void peer_heard_explain(const struct peer_heard *heard, const char *command, str
 	if (heard->status < 0)
 		err_set(e, ERR_CONNECT, "\"%s\" was ended by a signal before it answered%s", shown,
 			said);
+	else if (heard->status == 127)
+		err_set(e, ERR_FAILURE,
+			"\"%s\" could not be run%s; install " CLI_PROGRAM
+			" there or name it by --remote-command",
+			shown, said);
 	else
 		err_set(e, code_of(heard->status), "\"%s\" ended with status %d before it answered%s",
 			shown, heard->status, said);

@@ -45,6 +45,8 @@ static void say(struct err *e, uint64_t failed, uint64_t changed)
 void run_outcome_judge(struct run_outcome *o)
 {
 	struct run_result *r = &o->result;
+	if (o->options && o->options->flags & OPT_DRY_RUN)
+		r->committed = false;
 	if (o->stats) {
 		r->files_failed = larger(r->files_failed, o->stats->files_failed);
 		r->files_changed = larger(r->files_changed, o->stats->files_changed);
@@ -61,12 +63,13 @@ void run_outcome_judge(struct run_outcome *o)
 	if (worst && !r->err.msg[0])
 		say(&r->err, r->files_failed, r->files_changed);
 	o->exit_code = (int)worst;
-	if (!o->signal)
-		return;
 	if (r->committed)
 		o->signal = 0;
-	else
-		o->exit_code = 128 + o->signal;
+	if (!o->signal)
+		return;
+	err_set(&r->err, ERR_FAILURE, "stopped by SIG%s; run it again, it goes on where it stopped",
+		sigabbrev_np(o->signal));
+	o->exit_code = 128 + o->signal;
 }
 
 const char *run_outcome_class(const struct run_outcome *o)
@@ -125,42 +128,58 @@ static void put_identity(const struct run_options *options, struct report *r)
 		report_null(r, "dataAsOf");
 }
 
-static void put_counts(const struct run_result *res, struct report *r)
+static void put_known(struct report *r, const char *key, bool known, uint64_t n)
 {
-	report_u64(r, "filesTotal", res->files_total);
-	report_u64(r, "filesTransferred", res->files_transferred);
-	report_u64(r, "filesDeleted", res->files_deleted);
-	report_u64(r, "filesFailed", res->files_failed);
-	report_u64(r, "filesChanged", res->files_changed);
+	if (known)
+		report_u64(r, key, n);
+	else
+		report_null(r, key);
+}
+
+static void put_counts(const struct run_outcome *o, struct report *r)
+{
+	const struct run_result *res = &o->result;
+	const struct {
+		const char *key;
+		uint64_t n;
+	} rows[] = {
+		{"filesTotal", res->files_total},
+		{"filesTransferred", res->files_transferred},
+		{"filesDeleted", res->files_deleted},
+		{"filesFailed", res->files_failed},
+		{"filesChanged", res->files_changed},
+		{"skippedMounts", res->skipped_mounts},
+		{"bytesTotal", res->bytes_total},
+		{"bytesLiteral", res->bytes_literal},
+		{"bytesMatched", res->bytes_matched},
+		{"wireBytesSent", res->wire.socket_out},
+		{"wireBytesReceived", res->wire.socket_in},
+		{"wireHandshakeSent", res->wire.handshake_out},
+		{"wireHandshakeReceived", res->wire.handshake_in},
+		{"destinationBytesWritten", res->bytes_written},
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		put_known(r, rows[i].key, !o->recorded, rows[i].n);
 	report_open(r, "notReplicated");
 	for (int i = 0; i < DROPPED_KINDS; i++)
 		if (res->dropped[i])
 			report_u64(r, dropped_name((enum dropped_kind)i), res->dropped[i]);
 	report_close(r);
-	report_u64(r, "skippedMounts", res->skipped_mounts);
-	report_u64(r, "bytesTotal", res->bytes_total);
-	report_u64(r, "bytesLiteral", res->bytes_literal);
-	report_u64(r, "bytesMatched", res->bytes_matched);
-	report_u64(r, "wireBytesSent", res->wire.socket_out);
-	report_u64(r, "wireBytesReceived", res->wire.socket_in);
-	report_u64(r, "wireHandshakeSent", res->wire.handshake_out);
-	report_u64(r, "wireHandshakeReceived", res->wire.handshake_in);
-	report_u64(r, "destinationBytesWritten", res->bytes_written);
 }
 
-static void put_hashes(const struct run_result *res, struct report *r)
+static void put_hash(struct report *r, const char *key, bool known, struct h128 hash)
 {
 	char hex[33];
+	h128_hex(hex, hash);
+	report_str(r, key, known ? hex : NULL);
+}
+
+static void put_hashes(const struct run_outcome *o, struct report *r)
+{
+	const struct run_result *res = &o->result;
 	report_open(r, "rootHash");
-	if (res->has_hashes) {
-		h128_hex(hex, res->hash_source);
-		report_str(r, "source", hex);
-		h128_hex(hex, res->hash_destination);
-		report_str(r, "destination", hex);
-	} else {
-		report_null(r, "source");
-		report_null(r, "destination");
-	}
+	put_hash(r, "source", res->has_hashes, res->hash_source);
+	put_hash(r, "destination", res->has_hashes || o->recorded, res->hash_destination);
 	report_close(r);
 	report_str(r, "rootHashCovers",
 		   !res->has_hashes       ? NULL
@@ -206,8 +225,8 @@ struct report *run_report_new(const struct run_outcome *o, const char *event)
 		report_str(r, "event", event);
 	put_outcome(o, r);
 	put_identity(o->options, r);
-	put_counts(&o->result, r);
-	put_hashes(&o->result, r);
+	put_counts(o, r);
+	put_hashes(o, r);
 	report_u64(r, "connections", o->sessions);
 	report_u64(r, "peakRssBytes", (uint64_t)u.ru_maxrss * 1024);
 	report_double(r, "cpuSeconds",

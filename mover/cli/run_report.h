@@ -3,6 +3,7 @@
 #ifndef SCRIBE_RUN_REPORT_H
 #define SCRIBE_RUN_REPORT_H
 
+#include <stdbool.h>
 #include <time.h>
 
 #include "report.h"
@@ -18,6 +19,7 @@ struct run_outcome {
 	int64_t duration_ns;
 	unsigned sessions; /* connections the run took */
 	int signal;        /* that ended it, 0 if none */
+	bool recorded;     /* an earlier run, told from its record: only that hash is known */
 	int exit_code;     /* set by run_outcome_judge() */
 };
 

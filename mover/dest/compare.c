@@ -13,7 +13,7 @@
 #include "mem.h"
 #include "sys.h"
 
-enum { CODE = 11, BASIS_MIN = 16 << 10 };
+enum { CODE = 11, BASIS_MIN = 64 << 10, INLINE_MAX = WANT_LEAVES_MAX * LEAF_BYTES };
 
 static bool dry(const struct dest *D)
 {
@@ -212,8 +212,30 @@ static int want_link(struct dest *D, struct ddir *dd, const struct entry *en, ui
 	return 0;
 }
 
+/* The leaf hashes of a small old file travel with the request and save the source from asking. */
+static void inline_leaves(struct dest *D, struct visit *v, const struct entry *en, struct buf *out)
+{
+	char name[NAME_BYTES_MAX + 1];
+	uint64_t size = D->own.meta.size;
+	if (size > INLINE_MAX)
+		return;
+	name_text(en, name);
+	CLEANUP_FD int fd = sys_openat(v->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	if (fd < 0)
+		return;
+	CLEANUP_FREE uint8_t *data = mem_alloc_raw(LEAF_BYTES);
+	for (uint64_t at = 0; at < size; at += LEAF_BYTES) {
+		size_t want = size - at < LEAF_BYTES ? (size_t)(size - at) : LEAF_BYTES;
+		if (sys_pread(fd, data, want, at) != (ssize_t)want) {
+			buf_clear(out);
+			return;
+		}
+		put_h128(out, hash128(&D->key, data, want));
+	}
+}
+
 /* Asks for a file's content. basis: the old file may serve. */
-static int want_file(struct dest *D, struct ddir *dd, const struct entry *en, uint8_t own_type,
+static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, uint8_t own_type,
 		     enum want_mode mode, struct err *e)
 {
 	if (dry(D) && mode != WANT_COMPARE)
@@ -242,8 +264,13 @@ static int want_file(struct dest *D, struct ddir *dd, const struct entry *en, ui
 		touch(D, dd);
 	if (plan_handle(D, dd, e) < 0)
 		return -1;
+	CLEANUP_BUF struct buf leaves;
+	buf_init(&leaves, WANT_LEAVES_MAX * 16);
+	if (mode != WANT_FULL)
+		inline_leaves(D, v, en, &leaves);
 	return LINK_SEND(D->link, WANT, want, e, .fid = f->fid, .handle = dd->handle, .name = en->name,
-			 .mode = (uint8_t)mode, .basis_size = f->basis_size);
+			 .mode = (uint8_t)mode, .basis_size = f->basis_size,
+			 .leaves = {.p = leaves.data, .n = leaves.len});
 }
 
 static int make_node(struct dest *D, int dirfd, const char *name, const struct meta *m)
@@ -367,7 +394,7 @@ static int new_entry(struct dest *D, struct ddir *dd, struct visit *v, const str
 	if (dry(D))
 		return 0;
 	if (!streaming && en->meta.size)
-		return want_file(D, dd, en, own_type, WANT_FULL, e);
+		return want_file(D, dd, v, en, own_type, WANT_FULL, e);
 	struct dfile *f = dfile_new(D, dd, en, en->flags & ENTRY_STREAM ? en->fid : 0);
 	f->own_type = own_type;
 	touch(D, dd);
@@ -447,10 +474,10 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 			return file_empty(D, f);
 		}
 		bool basis = own->size >= BASIS_MIN && en->meta.size >= BASIS_MIN;
-		return want_file(D, dd, en, ENTRY_FILE, basis ? WANT_PATCH : WANT_FULL, e);
+		return want_file(D, dd, v, en, ENTRY_FILE, basis ? WANT_PATCH : WANT_FULL, e);
 	}
 	if (look && own->size)
-		return want_file(D, dd, en, ENTRY_FILE, WANT_COMPARE, e);
+		return want_file(D, dd, v, en, ENTRY_FILE, WANT_COMPARE, e);
 	if (!differs)
 		return 0;
 	line(D, '.', code + 2, dd, en);

@@ -315,7 +315,7 @@ static int find_absent(struct dest *D, struct request *rq, struct err *e)
 static int listing_over(struct dest *D, uint64_t req, struct request *rq, struct err *e)
 {
 	bool trusted = !(rq->flags & (LISTED_INCOMPLETE | LISTED_GONE));
-	if (trusted && ((D->o->flags & OPT_DELETE) || D->verifying)) {
+	if (trusted) {
 		struct err why = {0};
 		if (find_absent(D, rq, &why) < 0)
 			dest_issue(D, ISSUE_FAILED, ERR_PARTIAL, why.sys, rq->t->dd->d, (struct bytes){0}, why.msg);
@@ -364,7 +364,10 @@ static int take_confirm(struct dest *D, const struct link_frame *f, struct err *
 		struct bytes name = get_bytes(&c, NAME_BYTES_MAX);
 		if (m.answers.p[i])
 			continue;
-		if (D->verifying)
+		if (!(D->o->flags & OPT_DELETE)) {
+			tree_leave_out(&D->tree, rq->t->dd->d, name, LEFT_OUT_WHOLE);
+			D->left_any = true;
+		} else if (D->verifying)
 			verify_extra(D, rq->t->dd, name, rq->flags);
 		else
 			plan_deletion(D, rq->t->dd, name);

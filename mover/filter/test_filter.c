@@ -16,15 +16,16 @@
 
 static int setup(void **state)
 {
-	static struct filter f;
-	filter_init(&f);
-	*state = &f;
+	struct filter *f = mem_alloc(1, sizeof *f);
+	filter_init(f);
+	*state = f;
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	filter_release(*state);
+	free(*state);
 	return 0;
 }
 

@@ -269,7 +269,7 @@ static int64_t share(int64_t deadline, int addresses_left)
 int net_dial(const char *host, uint16_t port, int64_t deadline_ms, int cancel_fd, int socket_buffer,
 	     char peer[NET_PEER_MAX], struct err *e)
 {
-	struct lookup *l;
+	struct lookup *l = NULL;
 	if (resolve(host, port, deadline_ms, cancel_fd, &l, e) < 0)
 		return -1;
 	int fd = -1;

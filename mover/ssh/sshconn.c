@@ -346,6 +346,15 @@ void sshconn_drain(struct sshconn *c, int64_t deadline_ms)
 	}
 }
 
+void sshconn_linger(struct sshconn *c, int64_t deadline_ms)
+{
+	sshconn_drain(c, deadline_ms);
+	c->discard = true;
+	c->unread_len = 0;
+	while (!c->broken && sshconn_wait(c, deadline_ms, -1, NULL) == 0)
+		sshconn_pump(c);
+}
+
 static void conn_shutdown(struct transport *t, int timeout_ms)
 {
 	struct sshconn *c = sshconn_of(t);

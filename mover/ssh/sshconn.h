@@ -91,6 +91,10 @@ int sshconn_wait(struct sshconn *c, int64_t deadline_ms, int cancel_fd, struct e
 /* Pumps until everything is sent and, on TCP, acknowledged; or until the deadline. */
 void sshconn_drain(struct sshconn *c, int64_t deadline_ms);
 
+/* The same, then waits for the peer to leave first, dropping its bytes: closing with unread bytes
+ * resets the connection, and OpenSSH then forgets what it has not read. */
+void sshconn_linger(struct sshconn *c, int64_t deadline_ms);
+
 /* libssh's last error, escaped into out. */
 const char *sshconn_error(struct sshconn *c, char *out, size_t cap);
 /* Sets *e for a step of the handshake that libssh gave up: ERR_CONNECT if the peer went away, else

@@ -437,5 +437,5 @@ void ssh_transport_send_exit(struct transport *t, int status, int timeout_ms)
 		(void)ssh_channel_close(c->channel);
 	}
 	c->ended = true;
-	sshconn_drain(c, net_now_ms() + timeout_ms);
+	sshconn_linger(c, net_now_ms() + timeout_ms);
 }

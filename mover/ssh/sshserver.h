@@ -42,7 +42,8 @@ struct ssh_server;
 
 /*
  * Reads and checks the keys. NULL with *e: ERR_USAGE for a file that is missing, too open, too large
- * or without a usable key. The result is used by one thread at a time, or by forked children.
+ * or without a usable key. The result is used by one thread at a time, or by forked children; it
+ * outlives the transports made with it.
  */
 struct ssh_server *ssh_server_new(const struct ssh_server_config *cfg, struct err *e);
 void ssh_server_free(struct ssh_server *s);
@@ -78,8 +79,9 @@ struct transport *ssh_server_session(struct ssh_server *s, int fd, void (*authen
 void ssh_transport_send_stderr(struct transport *t, const char *text);
 
 /*
- * Ends the stream with an exit status: flushes for at most timeout_ms, then closes the channel.
- * Nothing can be written afterwards. Use it in place of t->ops->shutdown on the server side.
+ * Ends the stream with an exit status, closes the channel and waits for the peer to leave, all in at
+ * most timeout_ms. Nothing can be read or written afterwards. Use it in place of t->ops->shutdown on
+ * the server side.
  */
 void ssh_transport_send_exit(struct transport *t, int status, int timeout_ms);
 

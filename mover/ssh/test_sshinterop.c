@@ -252,6 +252,8 @@ static int echo(struct transport *t, const struct ssh_session_info *info, void *
 		if (n == 0)
 			drive_wait(t, false);
 	}
+	if (!eof)
+		return 52;
 	ssh_transport_send_stderr(t, "done\n");
 	ssh_transport_send_exit(t, 9, 5000);
 	return 0;
@@ -315,12 +317,10 @@ static void ssh_runs_our_command(void **state)
 	fclose(f);
 	free(pattern);
 	static const char *const plain[] = {"mover@127.0.0.1", "scribe-mover receive", NULL};
-	/* A terminal is refused and the command runs without one. */
-	static const char *const terminal[] = {"-tt", "mover@127.0.0.1", "scribe-mover", "receive", NULL};
 	static const char *const rekey[] = {"-o", "RekeyLimit=4M", "mover@127.0.0.1",
 					    "scribe-mover receive", NULL};
-	static const char *const *const ways[] = {plain, terminal, rekey};
-	for (size_t i = 0; i < 3; i++) {
+	static const char *const *const ways[] = {plain, rekey};
+	for (size_t i = 0; i < 2; i++) {
 		int served;
 		assert_int_equal(run_ssh(c, in, out, 0, &served, ways[i]), 9);
 		assert_int_equal(served, 0);
@@ -333,13 +333,16 @@ static void ssh_asks_for_other_things(void **state)
 {
 	struct context *c = *state;
 	static const char *const shell[] = {"-T", "mover@127.0.0.1", NULL};
+	/* ssh gives up by itself when it cannot have the terminal that it must have. */
+	static const char *const terminal[] = {"-tt", "mover@127.0.0.1", "scribe-mover receive", NULL};
 	static const char *const command[] = {"mover@127.0.0.1", "id", NULL};
 	static const char *const sftp[] = {"-s", "mover@127.0.0.1", "sftp", NULL};
 	static const char *const stdio[] = {"-W", "127.0.0.1:22", "mover@127.0.0.1", NULL};
 	static const char *const remote[] = {"-o", "ExitOnForwardFailure=yes", "-R", "0:127.0.0.1:22",
 					     "-N", "mover@127.0.0.1", NULL};
 	static const char *const nothing[] = {"-N", "mover@127.0.0.1", NULL};
-	static const char *const *const asked[] = {shell, command, sftp, stdio, remote, nothing};
+	static const char *const *const asked[] = {shell, terminal, command, sftp,
+						   stdio, remote, nothing};
 	char out[160];
 	snprintf(out, sizeof out, "%s/out", c->rig.dir);
 	for (size_t i = 0; i < sizeof asked / sizeof asked[0]; i++) {

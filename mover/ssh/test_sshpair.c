@@ -456,8 +456,8 @@ static void no_home_is_needed(void **state)
 	}
 	int status = 0;
 	waitpid(pid, &status, 0);
-	(void)chown(r->user, geteuid(), getegid());
-	(void)chown(r->dir, geteuid(), getegid());
+	assert_int_equal(chown(r->user, geteuid(), getegid()), 0);
+	assert_int_equal(chown(r->dir, geteuid(), getegid()), 0);
 	assert_int_equal(status, 0);
 	assert_int_equal(served_status(&s), 0);
 }

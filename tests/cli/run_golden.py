@@ -5,13 +5,15 @@
 
 A case is run by `sh -eu` in an empty directory, with "$MOVER" as the program. No .out or .err means
 that nothing is expected there, no .exit means 0. Before the comparison the case's directory becomes
-@DIR@ and the program's path scribe-mover; in an expected line @ANY@ stands for anything and @NUM@ for
-digits. --update writes what was seen, for a look at the diff afterwards.
+@DIR@ and the program's path scribe-mover; in an expected line @ANY@ stands for anything and @NUM@
+for digits. --update writes what was seen, for a look at the diff afterwards.
 """
+
 import argparse
 import difflib
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -48,14 +50,37 @@ def line_matches(wanted, seen):
 
 def run_case(path, binary, scratch):
     directory = scratch.sub(os.path.basename(path))
-    env = {**os.environ, "MOVER": binary, "HOME": directory, "LC_ALL": "C.UTF-8", "TZ": "UTC",
-           "COLUMNS": "80"}
+    env = {
+        **os.environ,
+        "MOVER": binary,
+        "HOME": directory,
+        "LC_ALL": "C.UTF-8",
+        "TZ": "UTC",
+        "COLUMNS": "80",
+    }
     with rig.umask(0o022):
-        done = subprocess.run(["sh", "-eu", path], cwd=directory, env=env, stdin=subprocess.DEVNULL,
-                              capture_output=True, check=False, timeout=120, preexec_fn=rig.die_with_parent)
-    remote.check_sanitizers(done.stderr, path)
-    return {"out": normal(done.stdout, directory, binary), "err": normal(done.stderr, directory, binary),
-            "exit": f"{done.returncode}\n"}
+        child = subprocess.Popen(
+            ["sh", "-eu", path],
+            cwd=directory,
+            env=env,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    try:
+        out, err = child.communicate(timeout=60)
+        code = child.returncode
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        code = "still running after 60 s"
+    remote.check_sanitizers(err, path)
+    return {
+        "out": normal(out, directory, binary),
+        "err": normal(err, directory, binary),
+        "exit": f"{code}\n",
+    }
 
 
 def update(path, seen):
@@ -77,15 +102,23 @@ def compare(path, seen):
     for stream in STREAMS:
         wanted = expected(path, stream)
         if not matches(wanted, seen[stream]):
-            told += difflib.unified_diff(wanted.splitlines(), seen[stream].splitlines(),
-                                         f"{os.path.basename(path)}.{stream}", "seen", lineterm="")
+            told += difflib.unified_diff(
+                wanted.splitlines(),
+                seen[stream].splitlines(),
+                f"{os.path.basename(path)}.{stream}",
+                "seen",
+                lineterm="",
+            )
     return told
 
 
 def body(args):
     binary = os.path.abspath(args.binary)
-    names = sorted(n for n in os.listdir(args.cases) if n.endswith(".sh") and (
-        not args.only or n == args.only + ".sh"))
+    names = sorted(
+        n
+        for n in os.listdir(args.cases)
+        if n.endswith(".sh") and (not args.only or n == args.only + ".sh")
+    )
     rig.check(names, f"no cases in {args.cases}")
     bad = []
     with rig.Scratch("golden") as scratch:
@@ -104,7 +137,9 @@ def body(args):
 
 
 if __name__ == "__main__":
-    PARSER = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    PARSER = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     PARSER.add_argument("binary")
     PARSER.add_argument("cases", nargs="?", default=os.path.join(HERE, "cases"))
     PARSER.add_argument("--update", action="store_true")

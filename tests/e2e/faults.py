@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The root hash is honest: one flipped bit, one lost utimens, one lost unlink at the destination.
 
-SCRIBE_FAULT=OPERATION:FAULT:N makes the Nth such call of the destination's process go wrong, silently,
-in builds with fault hooks. Each time: exit 16, the path on stderr, two different root hashes; and
-afterwards a run with --checksum makes the trees equal again.
+SCRIBE_FAULT=OPERATION:FAULT:N makes the Nth such call of the destination's process go wrong,
+silently, in builds with fault hooks. Each time: exit 16, the path on stderr, two different root
+hashes; and afterwards a run with --checksum makes the trees equal again.
 """
+
 import os
 import re
 import subprocess
@@ -36,9 +37,13 @@ def fill(source, seed):
 def named(done, candidates):
     """Which of the paths stderr mentions. "." is the root itself."""
     text = done.err.decode("utf-8", "replace")
-    return [name for name in candidates
-            if re.search(r"(?<![\w.])" + re.escape(name) + r"(?![\w.])", text)
-            or name == "." and "root directory" in text]
+    return [
+        name
+        for name in candidates
+        if re.search(r"(?<![\w.])" + re.escape(name) + r"(?![\w.])", text)
+        or name == "."
+        and "root directory" in text
+    ]
 
 
 def one(s, seed, fault, number):
@@ -57,11 +62,19 @@ def one(s, seed, fault, number):
         rig.note(f"{label}: there was no such call")
         return False
     hashes = done.report.get("rootHash") or {}
-    rig.check(done.rc == 16, lambda: f"{label}: exit {done.rc}, expected 16; {done.err} {done.report}")
-    rig.check(done.report.get("exitCode") == 16 and done.report.get("committed") is not True,
-              f"{label}: report {done.report}")
-    rig.check(hashes.get("source") and hashes.get("destination") and hashes["source"] != hashes["destination"],
-              f"{label}: root hashes {hashes}")
+    rig.check(
+        done.rc == 16, lambda: f"{label}: exit {done.rc}, expected 16; {done.err} {done.report}"
+    )
+    rig.check(
+        done.report.get("exitCode") == 16 and done.report.get("committed") is not True,
+        f"{label}: report {done.report}",
+    )
+    rig.check(
+        hashes.get("source")
+        and hashes.get("destination")
+        and hashes["source"] != hashes["destination"],
+        f"{label}: root hashes {hashes}",
+    )
     paths = named(done, NAMES[fault])
     rig.check(paths, lambda: f"{label}: no path is named on stderr: {done.err}")
     heal(s, source, target, label)
@@ -92,5 +105,7 @@ def body(args):
 
 if __name__ == "__main__":
     PARSER = stage.parser(__doc__)
-    PARSER.add_argument("--depth", type=int, default=3, help="how many calls of each kind to spoil in turn")
+    PARSER.add_argument(
+        "--depth", type=int, default=3, help="how many calls of each kind to spoil in turn"
+    )
     rig.run(body, PARSER.parse_args())

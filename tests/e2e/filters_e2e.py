@@ -2,10 +2,11 @@
 """Random pattern sets on random trees: what --delete keeps, removes and sends is what rsync would.
 
 For each case `rsync -n -i --delete` lists what it would do, then rsync does it on a copy of the
-destination, and the mover on the destination itself. Names and contents must come out the same. rsync's
-dry run also announces directories which the real one then keeps for an excluded name in them; those
-are not held against the mover.
+destination, and the mover on the destination itself. Names and contents must come out the same.
+rsync's dry run also announces directories which the real one then keeps for an excluded name in
+them; those are not held against the mover.
 """
+
 import os
 import sys
 
@@ -17,13 +18,20 @@ import stage
 
 # Files and directories never share a name: what happens to a file in the way of a protected
 # directory is a failure on both sides, and how much of it goes first is nobody's promise.
-FILES = [b"a", b"b", b"ab", b"a.o", b"b.o", b"x.txt", b"[a]", b"a b", b"core", b".hid", b"*", b"a\\b"]
+FILES = [
+    b"a", b"b", b"ab", b"a.o", b"b.o", b"x.txt", b"[a]", b"a b", b"core", b".hid", b"*", b"a\\b",
+]
 DIRS = [b"d", b"e", b"de", b"d.o", b"sub", b"cache", b".git", b"[d]"]
-PIECES = ["a", "b", "ab", "*.o", "*", "?", "??", "[ab]", "[!a]", "[a-b]*", "x.txt", "d", "e", "de", "d.o",
-          "sub", "cache", ".git", "core", ".hid", "*d", "s*b", "\\[a\\]", "\\*", "a b", "[[:alpha:]]", ".*",
-          "**", "***", "d*", "*a*"]
-SHAPES = ["{0}", "{0}", "{0}", "{0}/", "/{0}", "/{0}/", "{0}/{1}", "/{0}/{1}", "{0}/**", "/{0}/**", "**/{0}",
-          "{0}/***", "/{0}/***", "{0}/**/{1}", "/**/{0}", "*/{0}", "/*/{0}/", "**{0}", "{0}**", "{0}/*/"]
+PIECES = [
+    "a", "b", "ab", "*.o", "*", "?", "??", "[ab]", "[!a]", "[a-b]*", "x.txt", "d", "e", "de",
+    "d.o", "sub", "cache", ".git", "core", ".hid", "*d", "s*b", "\\[a\\]", "\\*", "a b",
+    "[[:alpha:]]", ".*", "**", "***", "d*", "*a*",
+]
+SHAPES = [
+    "{0}", "{0}", "{0}", "{0}/", "/{0}", "/{0}/", "{0}/{1}", "/{0}/{1}", "{0}/**", "/{0}/**",
+    "**/{0}", "{0}/***", "/{0}/***", "{0}/**/{1}", "/**/{0}", "*/{0}", "/*/{0}/", "**{0}", "{0}**",
+    "{0}/*/",
+]
 
 
 def random_pattern(rng):
@@ -73,8 +81,11 @@ def announced(source, target, rules):
     look = ["-naiHS", "--modify-window=-1", "--delete", "--numeric-ids", "-8", *rules]
     code, lines, errors = oracle.rsync(look, source, target)
     rig.check(code == 0, lambda: f"rsync refuses {rules}: {errors.decode(errors='replace')}")
-    return {line[len(b"*deleting   "):].rstrip(b"/").replace(b"\\#134", b"\\")
-            for line in lines if line.startswith(b"*deleting")}
+    return {
+        line[len(b"*deleting   ") :].rstrip(b"/").replace(b"\\#134", b"\\")
+        for line in lines
+        if line.startswith(b"*deleting")
+    }
 
 
 def one_case(s, peer, number, seed):
@@ -89,23 +100,43 @@ def one_case(s, peer, number, seed):
     oracle.rsync(["-a"], target, twin)
     before = contents(target)
     deleted = announced(source, target, rules)
-    code, _, errors = oracle.rsync(["-aHS", "--modify-window=-1", "--delete", "--numeric-ids", *rules],
-                                   source, twin)
-    rig.check(code == 0, lambda: f"{label}: rsync ended with {code}: {errors.decode(errors='replace')}")
-    dry = s.push(peer, source, "--delete", "--itemize", "--dry-run", "--allow-empty-source",
-                 "--max-shrink", "100", *rules, path=f"case{number}").need(0)
+    code, _, errors = oracle.rsync(
+        ["-aHS", "--modify-window=-1", "--delete", "--numeric-ids", *rules], source, twin
+    )
+    rig.check(
+        code == 0, lambda: f"{label}: rsync ended with {code}: {errors.decode(errors='replace')}"
+    )
+    dry = s.push(
+        peer, source, "--delete", "--itemize", "--dry-run", "--allow-empty-source", "--max-shrink",
+        "100", *rules,
+        path=f"case{number}",
+    ).need(0)
     rig.check(contents(target) == before, f"{label}: the dry run changed the destination")
-    real = s.push(peer, source, "--delete", "--itemize", "--allow-empty-source",
-                  "--max-shrink", "100", *rules, path=f"case{number}").need(0)
+    real = s.push(
+        peer, source, "--delete", "--itemize", "--allow-empty-source", "--max-shrink", "100",
+        *rules,
+        path=f"case{number}",
+    ).need(0)
     mine, theirs = contents(target), contents(twin)
-    rig.check(dry.items == real.items, lambda: f"{label}: dry run {dry.items}, real run {real.items}")
+    rig.check(
+        dry.items == real.items, lambda: f"{label}: dry run {dry.items}, real run {real.items}"
+    )
     deleted -= theirs.keys()
-    rig.check(before.keys() - mine.keys() == deleted, lambda: (
-        f"{label}: removed {sorted(before.keys() - mine.keys())}, rsync announced {sorted(deleted)}"))
-    rig.check(mine == theirs, lambda: (
-        f"{label}: only here {sorted(mine.keys() - theirs.keys())}, only with rsync "
-        f"{sorted(theirs.keys() - mine.keys())}, different content "
-        f"{sorted(n for n in mine.keys() & theirs.keys() if mine[n] != theirs[n])}"))
+    rig.check(
+        before.keys() - mine.keys() == deleted,
+        lambda: (
+            f"{label}: removed {sorted(before.keys() - mine.keys())}, "
+            f"rsync announced {sorted(deleted)}"
+        ),
+    )
+    rig.check(
+        mine == theirs,
+        lambda: (
+            f"{label}: only here {sorted(mine.keys() - theirs.keys())}, only with rsync "
+            f"{sorted(theirs.keys() - mine.keys())}, different content "
+            f"{sorted(n for n in mine.keys() & theirs.keys() if mine[n] != theirs[n])}"
+        ),
+    )
     return len(deleted), len(mine)
 
 
@@ -118,7 +149,9 @@ def body(args):
             for number in range(args.first, args.first + args.cases):
                 gone, left = one_case(s, peer, number, seed)
                 removed, kept = removed + gone, kept + left
-        rig.note(f"{args.cases} pattern sets: {removed} names deleted, {kept} there afterwards, as rsync")
+        rig.note(
+            f"{args.cases} pattern sets: {removed} names deleted, {kept} there afterwards, as rsync"
+        )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Destinations that can't hold everything: exit 0, counted in notReplicated, and then nothing to do.
+"""Destinations that can't hold everything: exit 0, counted in notReplicated, then nothing to do.
 
 A receiver without rights, filesystems without xattrs and ACLs, ext4 with 128-byte inodes (whole
 seconds, up to 2038), and dates beyond what XFS (2486) and ext4 (2446) can store.
 """
+
 import os
 import shutil
 import sys
@@ -63,11 +64,18 @@ def poor(s, label, source, target, kinds, **serve):
         counted = first.report.get("notReplicated") or {}
         rig.note(f"{label}: notReplicated {counted}")
         same_content(source, target, label)
-        rig.check(counted and all(isinstance(n, int) and n > 0 for n in counted.values()),
-                  f"{label}: notReplicated is {counted}")
-        rig.check(len(counted) >= kinds, f"{label}: {len(counted)} kinds counted, at least {kinds} expected")
+        rig.check(
+            counted and all(isinstance(n, int) and n > 0 for n in counted.values()),
+            f"{label}: notReplicated is {counted}",
+        )
+        rig.check(
+            len(counted) >= kinds,
+            f"{label}: {len(counted)} kinds counted, at least {kinds} expected",
+        )
         said = [line for line in first.err.split(b"\n") if line.strip()]
-        rig.check(len(said) <= len(counted) + 3, lambda: f"{label}: said more than once each: {said}")
+        rig.check(
+            len(said) <= len(counted) + 3, lambda: f"{label}: said more than once each: {said}"
+        )
         before = anypath.stamps(target)
         second = s.push(peer, source, "--delete", "--itemize").need(0)
         rig.check(not second.items, lambda: f"{label}: the second run itemizes {second.items[:5]}")
@@ -85,7 +93,9 @@ def as_nobody(s, source):
     target = os.path.join(home, "root")
     os.mkdir(target)
     os.chown(target, NOBODY, NOBODY)
-    wrap = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all"]
+    wrap = [
+        "setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "--inh-caps=-all",
+    ]
     poor(s, "not root", source, target, 1, keys=keys, wrap=wrap)
 
 
@@ -95,8 +105,11 @@ def without_xattrs(s, kind, source):
         if limits.xattr_max and limits.acls:
             rig.note(f"{kind}: this kernel's has xattrs and ACLs, nothing to show there")
             return False
-        poor(s, f"{kind} (xattrs {limits.xattr_max > 0}, ACLs {limits.acls})", source,
-             target_in(poor_fs), 1)
+        poor(
+            s, f"{kind} (xattrs {limits.xattr_max > 0}, ACLs {limits.acls})", source,
+            target_in(poor_fs),
+            1,
+        )
     return True
 
 

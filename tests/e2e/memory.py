@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Peak memory of each side at 1,000,000 entries: first copy and a run without changes, <= 64 MiB each.
+"""Peak memory of each side at 1,000,000 entries, first copy and no change: <= 64 MiB.
 
 With a sanitizer build alone the run is made with few entries and memory is not judged.
 """
+
 import os
 import sys
 
@@ -17,15 +18,20 @@ PEAK = 64 << 20
 def need_inodes(path, count):
     free = os.statvfs(path).f_favail
     if free < count:
-        raise rig.Skip(f"{path} has {free} free inodes, {count} are needed (SCRIBE_TEST_DIR chooses)")
+        raise rig.Skip(
+            f"{path} has {free} free inodes, {count} are needed (SCRIBE_TEST_DIR chooses)"
+        )
 
 
 def weigh(s, source, target, what):
     with s.serve(root=target, measured=True) as peer:
         done = s.push(peer, source, "--delete", measured=True, timeout=3600).need(0)
     peaks = {"source": done.usage["peak_rss"], "destination": peer.usage["peak_rss"]}
-    rig.note(f"{what}: source {stage.mib(peaks['source'])}, destination {stage.mib(peaks['destination'])}, "
-             f"{done.usage['seconds']:.1f} s, said {done.report.get('peakRssBytes')}")
+    rig.note(
+        f"{what}: source {stage.mib(peaks['source'])}, "
+        f"destination {stage.mib(peaks['destination'])}, "
+        f"{done.usage['seconds']:.1f} s, said {done.report.get('peakRssBytes')}"
+    )
     return peaks, done
 
 

@@ -3,6 +3,7 @@
 
 Per combination: first copy, a round of random mutations, and a run that finds nothing to do.
 """
+
 import os
 import sys
 
@@ -25,15 +26,19 @@ def combination(s, source, server, verb, connections, rng, limits):
     served = {"root": target} if verb == "push" else {"source": source}
     world = World(source, target, rng, limits)
     with getattr(s, server)(**served) as peer, relay.Relay(("127.0.0.1", peer.port)) as line:
+
         def transfer():
             here = source if verb == "push" else target
-            return getattr(s, verb)(peer, here, "--delete", "--itemize", "--connections", connections,
-                                    port=line.port).need(0)
+            return getattr(s, verb)(
+                peer, here, "--delete", "--itemize", "--connections", connections, port=line.port
+            ).need(0)
+
         first = transfer()
         s.equal(source, target, f"{label}: first copy", BEYOND_RSYNC)
         dialled = line.accepted
-        rig.check(dialled == 1 if connections == "1" else dialled >= 1,
-                  f"{label}: {dialled} connections")
+        rig.check(
+            dialled == 1 if connections == "1" else dialled >= 1, f"{label}: {dialled} connections"
+        )
         if connections == "3":
             rig.check(dialled <= 3, f"{label}: {dialled} connections")
         mutate.apply(world, mutate.Chooser(rng).choose(20))
@@ -42,7 +47,9 @@ def combination(s, source, server, verb, connections, rng, limits):
         before = anypath.stamps(target)
         third = transfer()
         rig.check(not third.items, lambda: f"{label}: nothing changed, itemized {third.items[:5]}")
-        rig.check(anypath.stamps(target) == before, f"{label}: a run without changes wrote something")
+        rig.check(
+            anypath.stamps(target) == before, f"{label}: a run without changes wrote something"
+        )
     role = first.report.get("role")
     rig.check(role == ("source" if verb == "push" else "destination"), f"{label}: role {role}")
     rig.note(f"{label}: {len(first.items)} + {len(second.items)} + 0 items, {dialled} connections")

@@ -33,7 +33,8 @@ SETS = [
     b"[a-\\c]", b"[c-a]", b"[[:bogus:]]", b"[a", b"[", b"[]", b"[[:alpha:]", b"[[:]a]", b"[[::]]",
     b"[a/b]", b"[!/]", b"[.-0]", b"[ -~]", b"[[:xdigit:]]", b"[[:blank:]]", b"[[:cntrl:]]",
     b"[\x80-\xff]", b"[[a]", b"[a-b-c]", b"[**]", b"[[:alnum:]-z]", b"[[:graph:]]", b"[[:lower:]]",
-    b"[[:print:]]", b"[\\", b"[a-\\", b"[a-[:alpha:]]", b"[!", b"[!]", b"[*?]", b"[[:alpha]",
+    b"[[:print:]]", b"[\\", b"[a-\\", b"[a-[:alpha:]]", b"[!", b"[!]", b"[*?]", b"[[:alpha]", b"[[:]",
+    b"[![:bogus:]]", b"[[:bogus:]a]", b"[a-b-d]", b"[[:digit:]-z]", b"[^[:alnum:]]",
 ]
 STARS = [b"*", b"**", b"***", b"?", b"*", b"**", b"****"]
 LITERALS = [b"a", b"b", b"c", b"ab", b".", b"o", b"\\", b"/", b"/", b"-", b" ", b"\\*", b"\\a", b"\\/"]
@@ -181,7 +182,7 @@ def random_file(rng, paths):
 
 def flat_tree(rng):
     """Many short names in one place, for bracket expressions, and some of them deeper."""
-    always = [bytes([c]) for c in b"abcdz-[]^!\\:A1 \t*?~\x7f\xff"] + [b"a]", b"b]", b":]", b"]]"]
+    always = [bytes([c]) for c in b"abcdz-[]^!\\:A1 \t*?~\x7f\xff"] + [b"a]", b"b]", b":]", b"]]", b":a]"]
     others = [bytes([c]) for c in range(1, 256) if c not in b"./" and bytes([c]) not in always]
     tree = dict.fromkeys(always + rng.sample(others, 30) + [b".a", b"[a", b"[:", b"-]", b"\\]"])
     for name in [b"a", b"-"] + rng.sample(others, 2):

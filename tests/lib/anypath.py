@@ -4,6 +4,7 @@
 A relative path is bytes with "/" between components, b"" is the root. `at()` turns one into a path
 that every os function accepts, also where the whole is longer than PATH_MAX.
 """
+
 import contextlib
 import os
 import stat
@@ -86,9 +87,13 @@ def _walk_dir(fd, rel, lost_found):
 
 def stamps(root):
     """What must not move when nothing is written: {rel: (ino, mode, ids, size, mtime, ctime)}."""
-    return {rel: (st.st_ino, st.st_mode, st.st_uid, st.st_gid, st.st_nlink, st.st_size,
-                  st.st_mtime_ns, st.st_ctime_ns)
-            for rel, st in walk(root, lost_found=True)}
+    return {
+        rel: (
+            st.st_ino, st.st_mode, st.st_uid, st.st_gid, st.st_nlink, st.st_size, st.st_mtime_ns,
+            st.st_ctime_ns,
+        )
+        for rel, st in walk(root, lost_found=True)
+    }
 
 
 def names(root):

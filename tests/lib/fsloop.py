@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Filesystems on loop devices (and memory), mounted privately and taken down whatever happens."""
+
 import os
 import subprocess
 
@@ -38,8 +39,12 @@ class Filesystem:
         rig.need_tool(command[0])
         with open(self.image, "wb") as image:
             image.truncate(self.size or size)
-        done = subprocess.run([rig.find_tool(command[0]), *command[1:], self.image],
-                              capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [rig.find_tool(command[0]), *command[1:], self.image],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         if done.returncode:
             raise rig.Skip(f"{command[0]} failed: {done.stderr.strip()}")
 

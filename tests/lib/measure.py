@@ -7,6 +7,7 @@ A process of its own, because the peak that wait4 reports starts with what the p
 at the time of exec. Peak and CPU time include the children that the command waited for. SIGTERM,
 SIGINT and SIGHUP are passed on.
 """
+
 import json
 import os
 import signal
@@ -20,6 +21,7 @@ def main():
     pid = os.fork()
     if pid == 0:
         import ctypes
+
         ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
         try:
             os.execvp(command[0], command)
@@ -31,9 +33,15 @@ def main():
     _, status, usage = os.wait4(pid, 0)
     code = os.waitstatus_to_exitcode(status)
     with open(out + ".new", "w", encoding="ascii") as report:
-        json.dump({"rc": code, "peak_rss": usage.ru_maxrss * 1024,
-                   "cpu_seconds": usage.ru_utime + usage.ru_stime,
-                   "seconds": time.monotonic() - started}, report)
+        json.dump(
+            {
+                "rc": code,
+                "peak_rss": usage.ru_maxrss * 1024,
+                "cpu_seconds": usage.ru_utime + usage.ru_stime,
+                "seconds": time.monotonic() - started,
+            },
+            report,
+        )
     os.rename(out + ".new", out)
     sys.exit(code if code >= 0 else 128 - code)
 

@@ -4,6 +4,7 @@
 rsync's xattr rules: one rule with the modifier x turns its built-in choice of namespaces off, so
 system.* (ACLs travel by -A) has to be named again.
 """
+
 import os
 import subprocess
 
@@ -11,8 +12,10 @@ import rig
 
 RSYNC_LOOK = ["-nicaAXHS", "--modify-window=-1", "--delete", "--numeric-ids"]
 RSYNC_COPY = ["-aAXHS", "--modify-window=-1", "--delete", "--numeric-ids"]
-RSYNC_RULES = ["--filter=-x system.*", "--filter=-x trusted.*", "--filter=-xr user.scribe-mover.*",
-               "--exclude=/lost+found"]
+RSYNC_RULES = [
+    "--filter=-x system.*", "--filter=-x trusted.*", "--filter=-xr user.scribe-mover.*",
+    "--exclude=/lost+found",
+]
 
 
 def rsync(options, source, target, timeout=600):
@@ -51,8 +54,10 @@ class Differ:
         command = [*self.command, os.fspath(a), os.fspath(b)]
         done = subprocess.run(command, capture_output=True, check=False, timeout=timeout)
         output = (done.stdout + done.stderr).decode("utf-8", "backslashreplace").splitlines()
-        rig.check(done.returncode in (0, 1),
-                  lambda: f"{' '.join(command)} ended with {done.returncode}: {output[-5:]}")
+        rig.check(
+            done.returncode in (0, 1),
+            lambda: f"{' '.join(command)} ended with {done.returncode}: {output[-5:]}",
+        )
         rig.check(done.returncode == 0 or output, f"{' '.join(command)}: exit 1 and not a word")
         return output if done.returncode else []
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plain trees of many small files, made fast and without much memory; and big files."""
+
 import os
 
 MIB = 1 << 20
@@ -36,7 +37,9 @@ def _fill(directory, count, body, size, base):
         for number in range(count):
             file = os.open(f"f{number:06}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=fd)
             if size:
-                os.write(file, b"%012d" % (base + number) + body[:size - 12 if size > 12 else size])
+                os.write(
+                    file, b"%012d" % (base + number) + body[: size - 12 if size > 12 else size]
+                )
             stamp = OLD + (base + number) * 1_000_003
             os.utime(file, ns=(stamp, stamp))
             os.close(file)

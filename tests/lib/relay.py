@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A TCP relay that counts, delays, throttles and cuts; and a reader of SSH packet framing.
 
-    with Relay(("127.0.0.1", port)) as relay:
-        ... dial relay.port ...
-    relay.sent, relay.received      bytes client to server, server to client, all connections
+with Relay(("127.0.0.1", port)) as relay:
+    ... dial relay.port ...
+relay.sent, relay.received      bytes client to server, server to client, all connections
 """
+
 import collections
 import socket
 import struct
@@ -126,7 +127,7 @@ class Relay:
             else:
                 self.received += len(data)
             if len(pipe.head) < self.keep:
-                pipe.head += data[:self.keep - len(pipe.head)]
+                pipe.head += data[: self.keep - len(pipe.head)]
             if self.cut_after and self.sent + self.received >= self.cut_after:
                 self.cut_after = 0
                 self.cuts += 1

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program under test and its peers: keys, `serve`, a real sshd, push and pull over SSH."""
+
 import json
 import os
 import re
@@ -29,9 +30,13 @@ class Done:
         return [line for line in self.out.split(b"\n") if ITEM.match(line)]
 
     def need(self, *codes):
-        rig.check(self.rc in (codes or (0,)), lambda: (
-            f"{' '.join(map(str, self.args))}\nexit {self.rc}, expected {codes or (0,)}\n"
-            f"stdout: {_tail(self.out)}\nstderr: {_tail(self.err)}\nreport: {self.report}"))
+        rig.check(
+            self.rc in (codes or (0,)),
+            lambda: (
+                f"{' '.join(map(str, self.args))}\nexit {self.rc}, expected {codes or (0,)}\n"
+                f"stdout: {_tail(self.out)}\nstderr: {_tail(self.err)}\nreport: {self.report}"
+            ),
+        )
         return self
 
 
@@ -87,10 +92,21 @@ class Mover:
         command = [*wrap, self.binary, *args]
         usage = self.file("usage") if measured else None
         if measured:
-            command = [sys.executable, "-S", "-E", os.path.join(HERE, "measure.py"), usage, *command]
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                 stderr=subprocess.PIPE, env={**os.environ, **(env or {})},
-                                 preexec_fn=rig.die_with_parent, **options)
+            command = [
+                sys.executable, "-S", "-E",
+                os.path.join(HERE, "measure.py"),
+                usage,
+                *command,
+            ]
+        child = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+            preexec_fn=rig.die_with_parent,
+            **options,
+        )
         try:
             out, err = child.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as error:
@@ -100,14 +116,19 @@ class Mover:
             except subprocess.TimeoutExpired:
                 child.kill()
                 out, err = child.communicate()
-            raise rig.Failure(f"{' '.join(map(str, args))} took over {timeout} s\n"
-                              f"stdout: {_tail(out)}\nstderr: {_tail(err)}") from error
+            raise rig.Failure(
+                f"{' '.join(map(str, args))} took over {timeout} s\n"
+                f"stdout: {_tail(out)}\nstderr: {_tail(err)}"
+            ) from error
         except BaseException:
             child.kill()
             raise
         check_sanitizers(err, args[0] if args else "scribe-mover")
-        return Done(args, child.returncode, out, err, _load(usage) if usage else {},
-                    _load(report) if report else {})
+        return Done(
+            args, child.returncode, out, err,
+            _load(usage) if usage else {},
+            _load(report) if report else {},
+        )
 
     def _transfer(self, verb, peer, ends, options, keywords):
         report = self.file("report")
@@ -118,7 +139,7 @@ class Mover:
         return done
 
     def push(self, peer, source, *options, path="", **keywords):
-        """`push OPTIONS source root@HOST:path`; port=N goes through a relay, measured=True weighs."""
+        """`push OPTIONS source root@HOST:path`; port=N: through a relay, measured=True: weighed."""
         return self._transfer("push", peer, [source, peer.at(path)], options, keywords)
 
     def pull(self, peer, target, *options, path="", **keywords):
@@ -150,8 +171,14 @@ class Peer:
         self.user = "root"
 
     def dial(self, port=None):
-        return ["--port", str(port or self.port), "--identity", self.keys.user,
-                "--known-host-key", self.keys.host + ".pub"]
+        return [
+            "--port",
+            str(port or self.port),
+            "--identity",
+            self.keys.user,
+            "--known-host-key",
+            self.keys.host + ".pub",
+        ]
 
     def at(self, path=""):
         return f"{self.user}@127.0.0.1:{path}"
@@ -175,18 +202,31 @@ class Serve(Peer):
     measured          afterwards .usage has the peak memory, sessions included
     """
 
-    def __init__(self, mover, keys, root=None, source=None, env=None, wrap=(), extra=(),
-                 measured=False, checked=True):
+    def __init__(
+        self, mover, keys,
+        root=None,
+        source=None,
+        env=None,
+        wrap=(),
+        extra=(),
+        measured=False,
+        checked=True,
+    ):
         super().__init__(keys)
         self.mover, self.env, self.checked = mover, env or {}, checked
         role = ["--root", root] if root is not None else ["--source", source]
         self.usage_path = mover.file("serve-usage") if measured else None
-        self.command = [*wrap, mover.binary, "serve", *role, "--host-key", keys.host,
-                        "--authorized-keys", keys.authorized, "--listen", "127.0.0.1",
-                        "--port", "0", *extra]
+        self.command = [
+            *wrap, mover.binary, "serve", *role, "--host-key", keys.host, "--authorized-keys",
+            keys.authorized, "--listen", "127.0.0.1", "--port", "0", *extra,
+        ]
         if measured:
-            self.command = [sys.executable, "-S", "-E", os.path.join(HERE, "measure.py"),
-                            self.usage_path, *self.command]
+            self.command = [
+                sys.executable, "-S", "-E",
+                os.path.join(HERE, "measure.py"),
+                self.usage_path,
+                *self.command,
+            ]
         self.out = mover.file("serve-out")
         self.log = mover.file("serve-err")
         self.usage, self.rc, self.child = {}, None, None
@@ -196,15 +236,22 @@ class Serve(Peer):
         if found:
             self.port = int(found.group(2))
             return True
-        rig.check(self.child.poll() is None,
-                  lambda: f"serve ended with {self.child.poll()}: {_tail(read_file(self.log))}")
+        rig.check(
+            self.child.poll() is None,
+            lambda: f"serve ended with {self.child.poll()}: {_tail(read_file(self.log))}",
+        )
         return False
 
     def __enter__(self):
         with open(self.out, "wb") as out, open(self.log, "wb") as log:
-            self.child = subprocess.Popen(self.command, stdin=subprocess.DEVNULL, stdout=out,
-                                          stderr=log, env={**os.environ, **self.env},
-                                          preexec_fn=rig.die_with_parent)
+            self.child = subprocess.Popen(
+                self.command,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=log,
+                env={**os.environ, **self.env},
+                preexec_fn=rig.die_with_parent,
+            )
         try:
             rig.eventually(self._listening, 30, "`listening on ADDR:PORT` of serve")
         except BaseException:
@@ -225,8 +272,10 @@ class Serve(Peer):
             return
         if self.checked:
             check_sanitizers(self.stderr(), "serve")
-            rig.check(self.rc == 0, f"serve ended with {self.rc} on SIGTERM, expected 0: "
-                                    f"{_tail(self.stderr())}")
+            rig.check(
+                self.rc == 0,
+                f"serve ended with {self.rc} on SIGTERM, expected 0: " f"{_tail(self.stderr())}",
+            )
 
 
 SSHD_CONFIG = """\
@@ -256,9 +305,12 @@ class Sshd(Peer):
         self.mover, self.level, self.child = mover, level, None
         self.log = mover.file("sshd-err")
         self.authorized = mover.file("sshd-authorized")
-        verb, directory = ("receive --root", root) if root is not None else ("send --source", source)
-        with open(keys.user + ".pub", encoding="ascii") as public, \
-                open(self.authorized, "w", encoding="utf-8") as out:
+        verb, directory = (
+            ("receive --root", root) if root is not None else ("send --source", source)
+        )
+        with open(keys.user + ".pub", encoding="ascii") as public, open(
+            self.authorized, "w", encoding="utf-8"
+        ) as out:
             command = f"{mover.binary} {verb} {directory}"
             out.write(f'restrict,command="{command}" {public.read().strip()}\n')
 
@@ -267,8 +319,14 @@ class Sshd(Peer):
             self.port = probe.getsockname()[1]
         config = self.mover.file("sshd-config")
         with open(config, "w", encoding="utf-8") as out:
-            out.write(SSHD_CONFIG.format(port=self.port, host=self.keys.host,
-                                         authorized=self.authorized, level=self.level))
+            out.write(
+                SSHD_CONFIG.format(
+                    port=self.port,
+                    host=self.keys.host,
+                    authorized=self.authorized,
+                    level=self.level,
+                )
+            )
         return config
 
     def _reachable(self):
@@ -283,8 +341,13 @@ class Sshd(Peer):
         os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
         command = [rig.find_tool("sshd"), "-D", "-e", "-f", self._write_config()]
         with open(self.log, "wb") as log:
-            self.child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                          preexec_fn=rig.die_with_parent)
+            self.child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=rig.die_with_parent,
+            )
         try:
             rig.eventually(self._reachable, 15, "sshd to listen")
         except BaseException:

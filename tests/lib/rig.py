@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every end-to-end test stands on: outcome (pass, fail, skip), scratch space, clean endings."""
+"""What every end-to-end test stands on: pass, fail, skip, scratch space, clean endings."""
+
 import contextlib
 import ctypes
 import os
@@ -69,7 +70,7 @@ def base_dir():
 
 
 class Scratch:
-    """A directory for one test. Removed at the end, kept when the body failed (or SCRIBE_KEEP=1)."""
+    """A directory for one test. Removed at the end, kept if the body failed or SCRIBE_KEEP=1."""
 
     def __init__(self, name, where=None):
         self.path = tempfile.mkdtemp(prefix=f"scribe-{name}-", dir=where or base_dir())

@@ -5,6 +5,7 @@
 
 Used as the mover's --rsh: what passes here is the protocol itself, without SSH around it.
 """
+
 import os
 import subprocess
 import sys
@@ -20,7 +21,7 @@ def pump(source, sink, totals, index):
         view = memoryview(data)
         try:
             while view:
-                view = view[os.write(sink, view):]
+                view = view[os.write(sink, view) :]
         except OSError:
             break
     os.close(sink)
@@ -30,7 +31,9 @@ def main():
     counts, command = sys.argv[1], sys.argv[2:]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     totals = [0, 0]
-    up = threading.Thread(target=pump, args=(0, os.dup(child.stdin.fileno()), totals, 0), daemon=True)
+    up = threading.Thread(
+        target=pump, args=(0, os.dup(child.stdin.fileno()), totals, 0), daemon=True
+    )
     child.stdin.close()
     up.start()
     pump(child.stdout.fileno(), 1, totals, 1)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The usual set-up of an end-to-end test, in a few lines.
 
-    def body(args):
-        with stage.Stage("shifts", args.binary) as s:
-            with s.serve(root=target) as peer:
-                s.push(peer, source, "--delete").need(0)
+def body(args):
+    with stage.Stage("shifts", args.binary) as s:
+        with s.serve(root=target) as peer:
+            s.push(peer, source, "--delete").need(0)
 
-    rig.run(body, stage.arguments("what this test shows"))
+rig.run(body, stage.arguments("what this test shows"))
 """
+
 import argparse
 import os
 import shlex
@@ -22,11 +23,13 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 def parser(description):
     """Options which every test has: the binary and, for what must be weighed, a release build."""
-    made = argparse.ArgumentParser(description=description,
-                                   formatter_class=argparse.RawTextHelpFormatter)
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawTextHelpFormatter
+    )
     made.add_argument("binary", help="scribe-mover under test")
-    made.add_argument("release", nargs="?", default="",
-                      help="release build of it, for memory and full sizes")
+    made.add_argument(
+        "release", nargs="?", default="", help="release build of it, for memory and full sizes"
+    )
     made.add_argument("--seed", type=int)
     return made
 

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """All mutations, and the chooser which sees to it that each one runs often enough.
 
-    mutate.py --list
-    mutate.py SOURCE TARGET [--seed S] [--count K] [--only NAME]
+mutate.py --list
+mutate.py SOURCE TARGET [--seed S] [--count K] [--only NAME]
 """
+
 import argparse
 import os
 import sys
@@ -29,8 +30,8 @@ class Chooser:
     def choose(self, count):
         names = sorted(self.counts, key=lambda n: (self.counts[n], self.rng.random()))
         count = min(count, len(names))
-        fair = names[:count - count // 4]
-        chance = self.rng.sample(names[len(fair):], count - len(fair))
+        fair = names[: count - count // 4]
+        chance = self.rng.sample(names[len(fair) :], count - len(fair))
         chosen = fair + chance
         self.rng.shuffle(chosen)
         return chosen

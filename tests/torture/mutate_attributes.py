@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutations of each attribute, on files, on directories, on the root itself and on the rest."""
+
 import os
 import stat
 
@@ -25,8 +26,11 @@ def change_mode(world, kind, side=None):
     found = choose(world, kind, side=side)
     if not found:
         return None
-    mode = other(world.rng, [0, 0o444, 0o500, 0o600, 0o640, 0o755, 0o1777, 0o2755, 0o4711, 0o7777],
-                 stat.S_IMODE(found[1].st_mode))
+    mode = other(
+        world.rng,
+        [0, 0o444, 0o500, 0o600, 0o640, 0o755, 0o1777, 0o2755, 0o4711, 0o7777],
+        stat.S_IMODE(found[1].st_mode),
+    )
     with world.at(found[0], side) as path:
         os.chmod(path, mode)
     return f"mode of {show(found[0])} to {mode:04o}"
@@ -47,8 +51,13 @@ def change_mtime(world, kind, side=None):
     found = choose(world, kind, side=side)
     if not found:
         return None
-    time = world.rng.choice([random_mtime(world.rng), found[1].st_mtime_ns + 1,
-                             other(world.rng, world.limits.times, found[1].st_mtime_ns)])
+    time = world.rng.choice(
+        [
+            random_mtime(world.rng),
+            found[1].st_mtime_ns + 1,
+            other(world.rng, world.limits.times, found[1].st_mtime_ns),
+        ]
+    )
     with world.at(found[0], side) as path:
         os.utime(path, ns=(time, time), follow_symlinks=False)
     return f"mtime of {show(found[0])} to {time} ns"
@@ -85,7 +94,11 @@ def xattr_change(world, kind, side=None):
     with world.at(found[0], side) as path:
         old = os.getxattr(path, name, follow_symlinks=False)
     new = bytes([old[0] ^ 1]) + old[1:] if old else b"\0"
-    return f"value of {name} on {show(found[0])}" if set_xattr(world, found[0], name, new, side) else None
+    return (
+        f"value of {name} on {show(found[0])}"
+        if set_xattr(world, found[0], name, new, side)
+        else None
+    )
 
 
 def xattr_remove(world, kind, side=None):
@@ -102,8 +115,9 @@ def xattr_remove(world, kind, side=None):
 def special_xattr(world, kind, name, action, value, side=None):
     """add, change or remove an attribute with a fixed name (an ACL, the capability)."""
     has = action != "add"
-    found = choose(world, kind, side=side, test=lambda rel, st: (
-        world.has_xattr(rel, name, side) == has))
+    found = choose(
+        world, kind, side=side, test=lambda rel, st: (world.has_xattr(rel, name, side) == has)
+    )
     if not found:
         undo_or_prepare(world, kind, name, has, value, side)
         return None
@@ -145,7 +159,8 @@ def register_acl(title, kind, name, action):
 
 def register_capability(action):
     mutation(f"file-capability-{action}")(
-        lambda w: special_xattr(w, "file", CAPABILITY, action, objects.capability(w.rng)))
+        lambda w: special_xattr(w, "file", CAPABILITY, action, objects.capability(w.rng))
+    )
 
 
 for each in ("file", "dir", "root"):
@@ -153,7 +168,9 @@ for each in ("file", "dir", "root"):
 for each in ("add", "change", "remove"):
     register_capability(each)
 for each in ("symlink", "fifo", "chardev"):
-    mutation(f"{each}-owner")(lambda w, kind=each: change_owner(w, kind, w.rng.choice(["uid", "gid"])))
+    mutation(f"{each}-owner")(
+        lambda w, kind=each: change_owner(w, kind, w.rng.choice(["uid", "gid"]))
+    )
     mutation(f"{each}-mtime")(lambda w, kind=each: change_mtime(w, kind))
 for each in ("fifo", "socket", "chardev"):
     mutation(f"{each}-mode")(lambda w, kind=each: change_mode(w, kind))

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutations of file content and of holes. Times are natural: writing sets the mtime."""
+
 import os
 
 from anypath import show
@@ -41,8 +42,9 @@ def edit_same_size(world):
     length = min(world.rng.choice([1, 100, 4096, 70000]), st.st_size - offset)
 
     def change(data):
-        middle = different(world.rng, data[offset:offset + length])
-        return data[:offset] + middle + data[offset + length:]
+        middle = different(world.rng, data[offset : offset + length])
+        return data[:offset] + middle + data[offset + length :]
+
     rewrite(world, rel, change)
     return f"{length} bytes at {offset} of {show(rel)}"
 
@@ -73,8 +75,7 @@ def edit_edge(world, place):
     if not found:
         return None
     offset = place(found[1].st_size)
-    rewrite(world, found[0], lambda d: (
-        d[:offset] + bytes([d[offset] ^ 1]) + d[offset + 1:]))
+    rewrite(world, found[0], lambda d: (d[:offset] + bytes([d[offset] ^ 1]) + d[offset + 1 :]))
     return f"byte {offset} of {show(found[0])}"
 
 
@@ -147,7 +148,7 @@ def delete_middle(world):
     if not found:
         return None
     offset = world.rng.randrange(found[1].st_size - 1000)
-    rewrite(world, found[0], lambda d: d[:offset] + d[offset + 999:])
+    rewrite(world, found[0], lambda d: d[:offset] + d[offset + 999 :])
     return f"999 bytes out of {show(found[0])} at {offset}"
 
 
@@ -206,7 +207,9 @@ def hole_of(world, rel):
 
 @mutation("hole-to-data")
 def hole_to_data(world):
-    found = world.data_file(minimum=BLOCK, test=lambda rel, st: (hole_of(world, rel) or (0, 0))[1] >= BLOCK)
+    found = world.data_file(
+        minimum=BLOCK, test=lambda rel, st: (hole_of(world, rel) or (0, 0))[1] >= BLOCK
+    )
     if not found:
         sparse_file(world)
         return None
@@ -219,8 +222,11 @@ def hole_to_data(world):
 def sparse_file(world):
     rel = world.create("file")
     with world.at(rel) as path:
-        write_sparse(path, 10 * BLOCK, [(0, world.rng.randbytes(BLOCK)),
-                                        (5 * BLOCK, world.rng.randbytes(5 * BLOCK))])
+        write_sparse(
+            path,
+            10 * BLOCK,
+            [(0, world.rng.randbytes(BLOCK)), (5 * BLOCK, world.rng.randbytes(5 * BLOCK))],
+        )
     return rel
 
 
@@ -234,8 +240,9 @@ def full_block(world, rel, st):
 
 def punch(world, keep_size):
     """Makes a hole by fallocate, or by rewriting a sparse copy as cp --sparse would."""
-    found = world.data_file(minimum=2 * BLOCK, test=lambda rel, st: (
-        full_block(world, rel, st) is not None))
+    found = world.data_file(
+        minimum=2 * BLOCK, test=lambda rel, st: (full_block(world, rel, st) is not None)
+    )
     if not found:
         sparse_file(world)
         return None
@@ -248,7 +255,7 @@ def punch(world, keep_size):
             file.truncate(0)
             file.write(data[:offset])
             file.seek(offset + BLOCK)
-            file.write(data[offset + BLOCK:])
+            file.write(data[offset + BLOCK :])
             file.truncate(len(data))
         os.utime(file.fileno())
     return f"hole of {BLOCK} at {offset} of {show(found[0])}"
@@ -266,8 +273,9 @@ def data_to_hole_rewritten(world):
 
 @mutation("data-to-zeros")
 def data_to_zeros(world):
-    found = world.data_file(minimum=2 * BLOCK, test=lambda rel, st: (
-        full_block(world, rel, st) is not None))
+    found = world.data_file(
+        minimum=2 * BLOCK, test=lambda rel, st: (full_block(world, rel, st) is not None)
+    )
     if not found:
         sparse_file(world)
         return None

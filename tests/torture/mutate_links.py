@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutations of hard-link groups."""
+
 import os
 import stat
 
@@ -28,8 +29,11 @@ def rename(world, old, new, side=None):
 
 def a_group(world, minimum=2, side=None, kinds=("file",), structural=False):
     """A group as a sorted list of names; None when there is none of that size."""
-    found = [g for g in world.groups(side, kinds) if len(g) >= minimum
-             and (not structural or all(map(ordinary, g)))]
+    found = [
+        g
+        for g in world.groups(side, kinds)
+        if len(g) >= minimum and (not structural or all(map(ordinary, g)))
+    ]
     return world.rng.choice(found) if found else None
 
 
@@ -62,8 +66,12 @@ def link_add_special(world):
 def join_pair(world, side=None):
     """Two files of one name each become one: the second name is linked to the first."""
     first = world.data_file(minimum=0, side=side, structural=True)
-    second = first and world.data_file(minimum=0, side=side, structural=True, test=lambda rel, st: (
-        st.st_ino != first[1].st_ino and not alike(st, first[1])))
+    second = first and world.data_file(
+        minimum=0,
+        side=side,
+        structural=True,
+        test=lambda rel, st: (st.st_ino != first[1].st_ino and not alike(st, first[1])),
+    )
     if not second:
         return None
     unlink(world, second[0], side)
@@ -159,12 +167,18 @@ def twin_sets(world):
         if not stat.S_ISDIR(st.st_mode) or not rel.startswith(b"twins/"):
             continue
         try:
-            a, b, c, d = [anypath.lstat(world.source, join(rel, n)) for n in (b"a", b"b", b"c", b"d")]
+            a, b, c, d = [
+                anypath.lstat(world.source, join(rel, n)) for n in (b"a", b"b", b"c", b"d")
+            ]
         except OSError:
             continue
         pairs = sorted([(a.st_ino, b"a"), (b.st_ino, b"b"), (c.st_ino, b"c"), (d.st_ino, b"d")])
-        if pairs[0][0] == pairs[1][0] != pairs[2][0] == pairs[3][0] and alike(a, b) and alike(a, c) \
-                and alike(a, d):
+        if (
+            pairs[0][0] == pairs[1][0] != pairs[2][0] == pairs[3][0]
+            and alike(a, b)
+            and alike(a, c)
+            and alike(a, d)
+        ):
             found.append((rel, [join(rel, n) for _, n in pairs]))
     return found
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutations of names and types: create, delete, rename, move, swap, every change of type."""
+
 import os
 import stat
 
@@ -142,8 +143,11 @@ def move_tree_and_edit(world):
 
 @mutation("rename-case-only")
 def rename_case(world):
-    found = world.pick("file", structural=True, test=lambda rel, st: (
-        not anypath.exists(world.source, swapped(rel))))
+    found = world.pick(
+        "file",
+        structural=True,
+        test=lambda rel, st: (not anypath.exists(world.source, swapped(rel))),
+    )
     if not found:
         return None
     rename(world, found[0], swapped(found[0]))
@@ -159,8 +163,11 @@ def swapped(rel):
 def rename_over(world):
     """A file takes the place of another one."""
     first = world.pick("file", structural=True)
-    second = first and world.pick("file", structural=True, test=lambda rel, st: (
-        st.st_ino != first[1].st_ino and not alike(st, first[1])))
+    second = first and world.pick(
+        "file",
+        structural=True,
+        test=lambda rel, st: (st.st_ino != first[1].st_ino and not alike(st, first[1])),
+    )
     if not second:
         return None
     rename(world, first[0], second[0])
@@ -178,25 +185,33 @@ def swap(world, a, b):
 @mutation("swap-files")
 def swap_files(world):
     first = world.pick("file", structural=True)
-    second = first and world.pick("file", structural=True, test=lambda rel, st: (
-        not alike(st, first[1])))
+    second = first and world.pick(
+        "file", structural=True, test=lambda rel, st: (not alike(st, first[1]))
+    )
     return swap(world, first[0], second[0]) if second else None
 
 
 @mutation("swap-file-and-dir")
 def swap_file_and_dir(world):
     tree = world.small_tree()
-    file = tree and world.pick("file", structural=True, test=lambda rel, st: (
-        not rel.startswith(tree[0] + b"/")))
+    file = tree and world.pick(
+        "file", structural=True, test=lambda rel, st: (not rel.startswith(tree[0] + b"/"))
+    )
     return swap(world, tree[0], file[0]) if file else None
 
 
 @mutation("swap-dirs")
 def swap_dirs(world):
     first = world.small_tree()
-    second = first and world.pick("dir", structural=True, test=lambda rel, st: (
-        rel != b"twins" and not (rel + b"/").startswith(first[0] + b"/")
-        and not (first[0] + b"/").startswith(rel + b"/")))
+    second = first and world.pick(
+        "dir",
+        structural=True,
+        test=lambda rel, st: (
+            rel != b"twins"
+            and not (rel + b"/").startswith(first[0] + b"/")
+            and not (first[0] + b"/").startswith(rel + b"/")
+        ),
+    )
     return swap(world, first[0], second[0]) if second else None
 
 
@@ -246,14 +261,19 @@ def replace_symlink(world, found, target, keep_time):
 
 @mutation("device-number")
 def device_number(world):
-    found = world.pick("chardev", "blockdev", structural=True, test=lambda rel, st: st.st_nlink == 1)
+    found = world.pick(
+        "chardev", "blockdev", structural=True, test=lambda rel, st: st.st_nlink == 1
+    )
     if not found:
         world.create("chardev")
         return None
     with world.at(found[0]) as path:
         os.unlink(path)
-        os.mknod(path, found[1].st_mode, os.makedev(os.major(found[1].st_rdev),
-                                                    os.minor(found[1].st_rdev) ^ 1))
+        os.mknod(
+            path,
+            found[1].st_mode,
+            os.makedev(os.major(found[1].st_rdev), os.minor(found[1].st_rdev) ^ 1),
+        )
         os.chown(path, found[1].st_uid, found[1].st_gid)
         os.utime(path, ns=(found[1].st_mtime_ns, found[1].st_mtime_ns))
     return f"minor number of {show(found[0])}"
@@ -262,8 +282,9 @@ def device_number(world):
 @mutation("device-kind")
 def device_kind(world):
     """A character device becomes a block device with the same numbers."""
-    found = world.pick("chardev", structural=True, test=lambda rel, st: (
-        st.st_nlink == 1 and st.st_rdev))
+    found = world.pick(
+        "chardev", structural=True, test=lambda rel, st: (st.st_nlink == 1 and st.st_rdev)
+    )
     if not found:
         world.create("chardev")
         return None

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mutations of the destination: someone else has been at the replica."""
+
 import os
+import stat
 import time
 
 import anypath
@@ -24,8 +26,12 @@ def edit(world, side):
     if not found:
         return None
     offset = world.rng.randrange(found[1].st_size)
-    rewrite(world, found[0], lambda d: d[:offset] + different(world.rng, d[offset:offset + 99])
-            + d[offset + 99:], side)
+    rewrite(
+        world,
+        found[0],
+        lambda d: d[:offset] + different(world.rng, d[offset : offset + 99]) + d[offset + 99 :],
+        side,
+    )
     return f"content of {show(found[0])} at {offset}"
 
 
@@ -144,8 +150,9 @@ def newer(world, side):
 
 def filled_hole(world, side):
     """Zeros in place of a hole: same bytes, but the space is gone."""
-    found = world.data_file(minimum=65536, side=side, test=lambda rel, st: (
-        st.st_blocks * 512 + 65536 <= st.st_size))
+    found = world.data_file(
+        minimum=65536, side=side, test=lambda rel, st: (st.st_blocks * 512 + 65536 <= st.st_size)
+    )
     if not found:
         return None
     rewrite(world, found[0], lambda d: d, side)
@@ -154,19 +161,31 @@ def filled_hole(world, side):
 
 for _kind in ("file", "dir", "root"):
     tampering(f"{_kind}-mode", lambda w, s, k=_kind: attributes.change_mode(w, k, s))
-    tampering(f"{_kind}-owner", lambda w, s, k=_kind: attributes.change_owner(
-        w, k, w.rng.choice(["uid", "gid"]), s))
+    tampering(
+        f"{_kind}-owner",
+        lambda w, s, k=_kind: attributes.change_owner(w, k, w.rng.choice(["uid", "gid"]), s),
+    )
     tampering(f"{_kind}-mtime", lambda w, s, k=_kind: attributes.change_mtime(w, k, s))
     tampering(f"{_kind}-xattr-added", lambda w, s, k=_kind: attributes.xattr_add(w, k, s))
-    tampering(f"{_kind}-acl-added", lambda w, s, k=_kind: attributes.special_xattr(
-        w, k, ACCESS, "add", random_acl(w.rng), s))
-tampering("dir-default-acl-added", lambda w, s: attributes.special_xattr(
-    w, "dir", DEFAULT, "add", random_acl(w.rng), s))
-tampering("file-acl-removed", lambda w, s: attributes.special_xattr(w, "file", ACCESS, "remove", b"", s))
+    tampering(
+        f"{_kind}-acl-added",
+        lambda w, s, k=_kind: attributes.special_xattr(w, k, ACCESS, "add", random_acl(w.rng), s),
+    )
+tampering(
+    "dir-default-acl-added",
+    lambda w, s: attributes.special_xattr(w, "dir", DEFAULT, "add", random_acl(w.rng), s),
+)
+tampering(
+    "file-acl-removed", lambda w, s: attributes.special_xattr(w, "file", ACCESS, "remove", b"", s)
+)
 tampering("file-xattr-changed", lambda w, s: attributes.xattr_change(w, "file", s))
 tampering("file-xattr-removed", lambda w, s: attributes.xattr_remove(w, "file", s))
-tampering("capability-added", lambda w, s: attributes.special_xattr(
-    w, "file", CAPABILITY, "add", objects.capability(w.rng), s))
+tampering(
+    "capability-added",
+    lambda w, s: attributes.special_xattr(
+        w, "file", CAPABILITY, "add", objects.capability(w.rng), s
+    ),
+)
 tampering("content", edit)
 tampering("size", resize)
 tampering("replaced", replace)
@@ -186,11 +205,18 @@ tampering("link-split-edited", split_edited)
 tampering("type", type_changed)
 
 
+def has_directory(world, rel):
+    """True when the target has a directory of that name, as the source does."""
+    return anypath.exists(world.target, rel) and stat.S_ISDIR(
+        anypath.lstat(world.target, rel).st_mode
+    )
+
+
 @mutation("both-sides-created")
 def both_created(world):
     """The same new name on both sides, with different content."""
     rel = world.create("file")
-    if anypath.exists(world.target, parent(rel)):
+    if has_directory(world, parent(rel)):
         with world.at(rel, world.target) as path:
             objects.write_file(path, some_data(world.rng, 333))
     return f"{show(rel)} created on both sides"
@@ -200,7 +226,7 @@ def both_created(world):
 def both_types(world):
     """A new name that is a directory here and a file there."""
     rel = world.create("dir-full")
-    if anypath.exists(world.target, parent(rel)):
+    if has_directory(world, parent(rel)):
         with world.at(rel, world.target) as path:
             objects.write_file(path, b"in the way")
     return f"{show(rel)} is a directory here and a file there"

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Building blocks of torture trees: what a filesystem can hold, and single objects in it."""
+
 import ctypes
 import errno
 import os
@@ -17,10 +18,19 @@ CAPABILITY = "security.capability"
 USER_OBJ, USER, GROUP_OBJ, GROUP, MASK, OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
 FULL = (errno.ENOSPC, errno.E2BIG, errno.ERANGE, errno.EDQUOT, errno.EOPNOTSUPP)
 
-# Borders of time: the epoch, before it, the ends of 32 bits, ext4's and XFS's last year, far beyond.
-TIMES = [0, 1, -1, -1 * SECOND, -SECOND // 2, -(2**31) * SECOND, (2**31 - 1) * SECOND + 999999999,
-         2**31 * SECOND, 13569465600 * SECOND + 1, 15032385535 * SECOND, 16299260424 * SECOND,
-         19880899200 * SECOND + 123456789]
+# Borders of time: the epoch, before it, the ends of 32 bits, ext4's and
+# XFS's last year, far beyond.
+TIMES = [
+    0, 1, -1, -1 * SECOND,
+    -SECOND // 2,
+    -(2**31) * SECOND,
+    (2**31 - 1) * SECOND + 999999999,
+    2**31 * SECOND,
+    13569465600 * SECOND + 1,
+    15032385535 * SECOND,
+    16299260424 * SECOND,
+    19880899200 * SECOND + 123456789,
+]
 IDS = [0, 1, 1000, 65533, 65534, 65535, 65536, 2**31 - 1, 2**31, 2**31 + 5, 2**32 - 2]
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -36,14 +46,19 @@ def fallocate(fd, mode, offset, length):
 
 def acl_bytes(entries):
     """The kernel's form of an ACL: [(tag, permissions, id)] in its order."""
-    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *e) for e in sorted(
-        entries, key=lambda e: (e[0], e[2])))
+    return struct.pack("<I", 2) + b"".join(
+        struct.pack("<HHI", *e) for e in sorted(entries, key=lambda e: (e[0], e[2]))
+    )
 
 
 def random_acl(rng):
     """A valid ACL with one to four named entries."""
-    entries = [(USER_OBJ, rng.randrange(8), UNDEFINED), (GROUP_OBJ, rng.randrange(8), UNDEFINED),
-               (MASK, rng.randrange(8), UNDEFINED), (OTHER, rng.randrange(8), UNDEFINED)]
+    entries = [
+        (USER_OBJ, rng.randrange(8), UNDEFINED),
+        (GROUP_OBJ, rng.randrange(8), UNDEFINED),
+        (MASK, rng.randrange(8), UNDEFINED),
+        (OTHER, rng.randrange(8), UNDEFINED),
+    ]
     for uid in rng.sample(IDS, rng.randint(1, 3)):
         entries.append((USER, rng.randrange(8), uid))
     if rng.random() < 0.5:
@@ -82,17 +97,34 @@ class Limits:
             pass
         try:
             self.times = [t for t in TIMES if self._time_fits(probe, t)]
-            self.xattr_max = next((n for n in (65536, 15000, 8000, 3500, 1000, 100)
-                                   if self._xattr_fits(probe, n)), 0)
-            self.acls = self._try(lambda: os.setxattr(probe, ACCESS, acl_bytes(
-                [(USER_OBJ, 6, UNDEFINED), (USER, 4, 1), (GROUP_OBJ, 4, UNDEFINED),
-                 (MASK, 4, UNDEFINED), (OTHER, 0, UNDEFINED)])))
+            self.xattr_max = next(
+                (n for n in (65536, 15000, 8000, 3500, 1000, 100) if self._xattr_fits(probe, n)), 0
+            )
+            self.acls = self._try(
+                lambda: os.setxattr(
+                    probe,
+                    ACCESS,
+                    acl_bytes(
+                        [
+                            (USER_OBJ, 6, UNDEFINED),
+                            (USER, 4, 1),
+                            (GROUP_OBJ, 4, UNDEFINED),
+                            (MASK, 4, UNDEFINED),
+                            (OTHER, 0, UNDEFINED),
+                        ]
+                    ),
+                )
+            )
             self.capabilities = self.root and self._try(
-                lambda: os.setxattr(probe, CAPABILITY, struct.pack("<IIIII", 0x02000001, 1, 0, 0, 0)))
+                lambda: os.setxattr(
+                    probe, CAPABILITY, struct.pack("<IIIII", 0x02000001, 1, 0, 0, 0)
+                )
+            )
         finally:
             os.unlink(probe)
-        self.link_max = next((n for n in (4095, 4000, 3900, 2000, 1023, 255)
-                              if self._link_fits(probe, n)), 60)
+        self.link_max = next(
+            (n for n in (4095, 4000, 3900, 2000, 1023, 255) if self._link_fits(probe, n)), 60
+        )
 
     @staticmethod
     def _try(action):
@@ -138,7 +170,7 @@ def write_sparse(path, size, pieces):
 
 
 def make(path, kind, rng):
-    """Creates one object of a kind: file, dir-empty, dir-full, symlink, fifo, socket, chardev, blockdev."""
+    """Creates one object: file, dir-empty, dir-full, symlink, fifo, socket, chardev, blockdev."""
     if kind == "file":
         write_file(path, some_data(rng, rng.choice([0, 10, 5000, 70000])))
     elif kind == "dir-empty":
@@ -152,9 +184,13 @@ def make(path, kind, rng):
     elif kind == "socket":
         os.mknod(path, stat.S_IFSOCK | 0o755)
     elif kind == "chardev":
-        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(rng.choice([1, 10, 240]), rng.randrange(1000)))
+        os.mknod(
+            path, stat.S_IFCHR | 0o600, os.makedev(rng.choice([1, 10, 240]), rng.randrange(1000))
+        )
     elif kind == "blockdev":
-        os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(rng.choice([7, 8, 259]), rng.randrange(1000)))
+        os.mknod(
+            path, stat.S_IFBLK | 0o600, os.makedev(rng.choice([7, 8, 259]), rng.randrange(1000))
+        )
     else:
         raise ValueError(kind)
 
@@ -169,8 +205,14 @@ def make_full_dir(path, rng):
 
 def kind_of(st):
     """file, dir, symlink, fifo, socket, chardev, blockdev."""
-    for test, kind in ((stat.S_ISREG, "file"), (stat.S_ISDIR, "dir"), (stat.S_ISLNK, "symlink"),
-                       (stat.S_ISFIFO, "fifo"), (stat.S_ISSOCK, "socket"), (stat.S_ISCHR, "chardev")):
+    for test, kind in (
+        (stat.S_ISREG, "file"),
+        (stat.S_ISDIR, "dir"),
+        (stat.S_ISLNK, "symlink"),
+        (stat.S_ISFIFO, "fifo"),
+        (stat.S_ISSOCK, "socket"),
+        (stat.S_ISCHR, "chardev"),
+    ):
         if test(st.st_mode):
             return kind
     return "blockdev"

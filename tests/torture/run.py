@@ -8,6 +8,7 @@ of the dry run must be those of the real run byte for byte, the dry run must hav
 and no state may be left at the destination. --each applies every mutation alone instead and first
 proves that the oracles see it.
 """
+
 import argparse
 import contextlib
 import os
@@ -30,19 +31,28 @@ from world import World
 UNSEEN_BY_RSYNC = {"device-kind"}
 # What rsync as a stand-in for the mover gets wrong or needs a second run for.
 WRONG_BY_RSYNC = UNSEEN_BY_RSYNC | {"link-regroup", "link-split-same"}
-PROFILES = [("--connections", ("1", "3", "auto")), ("--compress", ("auto", "off", "1")),
-            ("--in-place", ("auto", "never"))]
+PROFILES = [
+    ("--connections", ("1", "3", "auto")),
+    ("--compress", ("auto", "off", "1")),
+    ("--in-place", ("auto", "never")),
+]
 
 
 def arguments():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("binary", help="scribe-mover, or - with another --mover")
-    parser.add_argument("--fs", default="ext4,xfs,btrfs", help="comma list of ext4, xfs, btrfs, tmpfs, dir")
+    parser.add_argument(
+        "--fs", default="ext4,xfs,btrfs", help="comma list of ext4, xfs, btrfs, tmpfs, dir"
+    )
     parser.add_argument("--rounds", type=int, default=70)
     parser.add_argument("--count", type=int, default=16, help="mutations per round")
     parser.add_argument("--least", type=int, default=0, help="fail when a mutation ran less often")
     parser.add_argument("--seed", type=int)
-    parser.add_argument("--scale", type=float, default=1.0, help="size of the random part of the tree")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="size of the random part of the tree"
+    )
     parser.add_argument("--quick", action="store_true", help="6 rounds on a plain directory")
     parser.add_argument("--each", action="store_true", help="every mutation alone, once")
     parser.add_argument("--only", help="comma list of mutations")
@@ -84,30 +94,49 @@ class ScribeMover:
         options = [word for name, values in PROFILES for word in (name, rng.choice(values))]
         before = anypath.stamps(self.target)
         dry = self.transfer("--dry-run", *options).need(0)
-        rig.check(anypath.stamps(self.target) == before, lambda: (
-            f"{label}: the dry run changed " + changed(before, anypath.stamps(self.target))))
+        rig.check(
+            anypath.stamps(self.target) == before,
+            lambda: (
+                f"{label}: the dry run changed " + changed(before, anypath.stamps(self.target))
+            ),
+        )
         real = self.transfer(*options).need(0)
         same_items(dry.items, real.items, label)
         report = real.report
         hashes = report.get("rootHash") or {}
-        rig.check(report.get("committed") is True and report.get("exitCode") == 0
-                  and not report.get("filesFailed") and not report.get("filesChanged"),
-                  lambda: f"{label}: report says {report}")
-        rig.check(hashes.get("source") and hashes["source"] == hashes.get("destination"),
-                  lambda: f"{label}: root hashes {hashes}")
+        rig.check(
+            report.get("committed") is True
+            and report.get("exitCode") == 0
+            and not report.get("filesFailed")
+            and not report.get("filesChanged"),
+            lambda: f"{label}: report says {report}",
+        )
+        rig.check(
+            hashes.get("source") and hashes["source"] == hashes.get("destination"),
+            lambda: f"{label}: root hashes {hashes}",
+        )
         return real.items
 
     def nothing_to_do(self, label):
         before = anypath.stamps(self.target)
         again = self.transfer().need(0)
         rig.check(not again.items, lambda: f"{label}: the next run itemizes {again.items[:5]}")
-        rig.check(anypath.stamps(self.target) == before, lambda: (
-            f"{label}: the next run changed " + changed(before, anypath.stamps(self.target))))
+        rig.check(
+            anypath.stamps(self.target) == before,
+            lambda: (
+                f"{label}: the next run changed " + changed(before, anypath.stamps(self.target))
+            ),
+        )
 
 
 def changed(before, after):
-    return ", ".join(sorted(anypath.show(rel) for rel in before.keys() | after.keys()
-                            if before.get(rel) != after.get(rel))[:10])
+    return ", ".join(
+        sorted(
+            anypath.show(rel)
+            for rel in before.keys() | after.keys()
+            if before.get(rel) != after.get(rel)
+        )[:10]
+    )
 
 
 class StandIn:
@@ -145,9 +174,14 @@ class CopyMover(StandIn):
         for name in os.listxattr(self.target):
             os.removexattr(self.target, name)
         names = [n for n in os.listdir(os.fsencode(self.source)) if n != b"lost+found"]
-        done = subprocess.run(["cp", "-a", "--reflink=never", "--sparse=always", "-t", self.target, "--",
-                               *(os.path.join(os.fsencode(self.source), n) for n in names)],
-                              capture_output=True, check=False)
+        done = subprocess.run(
+            [
+                "cp", "-a", "--reflink=never", "--sparse=always", "-t", self.target, "--",
+                *(os.path.join(os.fsencode(self.source), n) for n in names),
+            ],
+            capture_output=True,
+            check=False,
+        )
         rig.check(done.returncode == 0, lambda: f"{label}: {done.stderr.decode(errors='replace')}")
         self.copy_root()
         return names
@@ -169,13 +203,19 @@ def same_items(dry, real, label):
         return
     lost = [line for line in dry if line not in set(real)][:10]
     extra = [line for line in real if line not in set(dry)][:10]
-    raise rig.Failure(f"{label}: dry run and real run differ ({len(dry)} and {len(real)} lines)\n"
-                      f"  only announced: {lost}\n  only done: {extra}")
+    raise rig.Failure(
+        f"{label}: dry run and real run differ ({len(dry)} and {len(real)} lines)\n"
+        f"  only announced: {lost}\n  only done: {extra}"
+    )
 
 
 def no_leftovers(target, label):
-    left = [rel for rel, _ in anypath.walk(target) if rel.rpartition(b"/")[2].startswith(b".scribe")]
-    rig.check(not left, lambda: f"{label}: left at the destination: {list(map(anypath.show, left))}")
+    left = [
+        rel for rel, _ in anypath.walk(target) if rel.rpartition(b"/")[2].startswith(b".scribe")
+    ]
+    rig.check(
+        not left, lambda: f"{label}: left at the destination: {list(map(anypath.show, left))}"
+    )
 
 
 class Torture:
@@ -186,8 +226,9 @@ class Torture:
         self.source, self.target = source, target
         self.rng = rig.rng_for("torture", seed, kind)
         full = args.mover == "scribe"
-        self.limits = tree.build(source, rig.rng_for("tree", seed, kind), scale=args.scale,
-                                 deep=full, huge=full)
+        self.limits = tree.build(
+            source, rig.rng_for("tree", seed, kind), scale=args.scale, deep=full, huge=full
+        )
         self.world = World(source, target, self.rng, self.limits)
         names = set(args.only.split(",") if args.only else mutate.MUTATIONS)
         if args.mover == "rsync":
@@ -222,14 +263,17 @@ class Torture:
             for name, description in done:
                 rig.note(f"  {name}: {description}")
             raise
-        rig.note(f"{label}: {len(done)} mutations, {len(items)} items, "
-                 f"{time.monotonic() - started:.1f} s, equal")
+        rig.note(
+            f"{label}: {len(done)} mutations, {len(items)} items, "
+            f"{time.monotonic() - started:.1f} s, equal"
+        )
 
     def rounds(self):
         self.push(f"{self.kind} seed {self.seed} first copy")
         number = 0
         while number < self.args.rounds or (
-                self.chooser.missing(self.args.least) and number < 2 * self.args.rounds):
+            self.chooser.missing(self.args.least) and number < 2 * self.args.rounds
+        ):
             number += 1
             self.round(number)
         return number
@@ -251,10 +295,14 @@ class Torture:
         rig.note(f"{name}: {done[0][1]}")
         seen = self.differ.differences(self.source, self.target) if self.differ else []
         theirs = oracle.rsync_differences(self.source, self.target, ("/deep", "/huge"))
-        rig.check(seen or not self.differ or name == "data-to-zeros",
-                  f"{label}: diff calls the trees equal; rsync says {theirs[:3]}")
+        rig.check(
+            seen or not self.differ or name == "data-to-zeros",
+            f"{label}: diff calls the trees equal; rsync says {theirs[:3]}",
+        )
         inside = any(corner in done[0][1] for corner in ("deep/", "huge/"))
-        rig.check(theirs or inside or name in UNSEEN_BY_RSYNC, f"{label}: rsync calls the trees equal")
+        rig.check(
+            theirs or inside or name in UNSEEN_BY_RSYNC, f"{label}: rsync calls the trees equal"
+        )
         self.push(label)
 
 
@@ -264,8 +312,9 @@ def pair(kind, scratch):
     if kind == "dir":
         yield scratch.sub("source"), scratch.sub("target")
         return
-    with fsloop.Filesystem(kind, scratch.path, f"{kind}-source") as source, \
-            fsloop.Filesystem(kind, scratch.path, f"{kind}-target") as target:
+    with fsloop.Filesystem(kind, scratch.path, f"{kind}-source") as source, fsloop.Filesystem(
+        kind, scratch.path, f"{kind}-target"
+    ) as target:
         yield source.path, target.path
 
 

@@ -9,7 +9,8 @@ endforeach()
 scribe_e2e(torture-each ${run} ARGS --fs dir --each TIMEOUT 3600)
 scribe_e2e(torture-pull ${run} ARGS --fs dir --rounds 20 --direction pull TIMEOUT 1800)
 
-# The rig proves itself without the mover: both oracles see every mutation, a plain copy satisfies them.
+# The rig proves itself without the mover: both oracles see every mutation, and a plain copy
+# satisfies them.
 if(TARGET treediff)
 	add_test(NAME rig.torture COMMAND ${Python3_EXECUTABLE} -B ${run} - --mover cp --fs dir --each
 		--scale 0.3 --diff $<TARGET_FILE:treediff>)

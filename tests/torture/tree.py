@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The torture tree: a seeded directory tree with one of everything a volume may hold.
 
-    tree.py DIRECTORY [--seed S] [--scale N] [--no-deep] [--no-huge] [--lookalikes]
+tree.py DIRECTORY [--seed S] [--scale N] [--no-deep] [--no-huge] [--lookalikes]
 """
+
 import argparse
 import errno
 import os
@@ -12,33 +13,47 @@ import sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import anypath
 import rig
-from objects import (ACCESS, CAPABILITY, DEFAULT, FULL, IDS, KEEP_SIZE, KIB, MIB, PUNCH_HOLE,
-                     Limits, acl_bytes, bound_socket, capability, fallocate, make, random_acl,
-                     random_mtime, some_data, text_data, write_file, write_sparse)
+from objects import (
+    ACCESS, CAPABILITY, DEFAULT, FULL, IDS, KEEP_SIZE, KIB, MIB, PUNCH_HOLE,
+    Limits,
+    acl_bytes,
+    bound_socket,
+    capability,
+    fallocate,
+    make,
+    random_acl,
+    random_mtime,
+    some_data,
+    text_data,
+    write_file,
+    write_sparse,
+)
 from objects import GROUP_OBJ, MASK, OTHER, UNDEFINED, USER_OBJ
 
-# Beyond what rsync copes with (its paths end at PATH_MAX, it reads holes in full): its second opinion
-# leaves these two out, nothing else does.
+# Beyond what rsync copes with (its paths end at PATH_MAX, it reads holes in full): its second
+# opinion leaves these two out, nothing else does.
 DEEP, HUGE = b"deep", b"huge"
 NAMES = [
-    b" ", b" lead", b"trail ", b"two  spaces", b"new\nline", b"\n", b"tab\there", b"cr\rhere", b"-rf",
-    b"--delete", b"-", b":colon", b"host:path", b"*", b"?", b"[a]", b"[", b"back\\slash", b"\\", b"'",
-    b'"', b"`$(false)`", b"$HOME", b"#", b"~", b"...", b"..x", b".hidden", b"%", b"%n%s", b"\x01",
-    b"\x1b[31mred", b"\x7f", b"\xff", b"\xff\xfe\x80", b"caf\xe9", "café".encode(),
-    "cafe\u0301".encode(), "名前".encode(), "\U0001f512".encode(), b"Case", b"case", b"CASE",
-    b"\xc3", b"\xed\xa0\x80", b"CON", b"nul.", b"a=b", b"a,b;c&d|e", b"x" * 255,
+    b" ", b" lead", b"trail ", b"two  spaces", b"new\nline", b"\n", b"tab\there", b"cr\rhere",
+    b"-rf", b"--delete", b"-", b":colon", b"host:path", b"*", b"?", b"[a]", b"[", b"back\\slash",
+    b"\\", b"'", b'"', b"`$(false)`", b"$HOME", b"#", b"~", b"...", b"..x", b".hidden", b"%",
+    b"%n%s", b"\x01", b"\x1b[31mred", b"\x7f", b"\xff", b"\xff\xfe\x80", b"caf\xe9",
+    "café".encode(), "cafe\u0301".encode(), "名前".encode(), "\U0001f512".encode(),
+    b"Case", b"case", b"CASE", b"\xc3", b"\xed\xa0\x80", b"CON", b"nul.", b"a=b", b"a,b;c&d|e",
+    b"x" * 255,
     b"x" * 254 + b"y", b"y" * 254 + b"\n", "é".encode() * 127 + b"z", b".nfs000001", b"core", b"_",
 ]
 LOOKALIKES = [b".scribe-0123456789abcdef-1", b".scribe-1-1", b".scribe-mover"]
-SIZES = [0, 1, 2, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 65535, 65536, 65537,
-         131071, 131072, 131073, MIB - 1, MIB, MIB + 1]
+SIZES = [
+    0, 1, 2, 511, 512, 513, 4095, 4096, 4097, 8191, 8192, 8193, 65535, 65536, 65537, 131071,
+    131072, 131073, MIB - 1, MIB, MIB + 1,
+]
 
 
 class Builder:
     """Fills one empty directory. Directory times are kept and set at the very end."""
 
-    def __init__(self, root, rng, scale=1.0, deep=True, huge=True,
-                 lookalikes=False):
+    def __init__(self, root, rng, scale=1.0, deep=True, huge=True, lookalikes=False):
         self.root = os.fsencode(root)
         self.rng, self.scale = rng, scale
         self.deep, self.huge, self.lookalikes = deep, huge, lookalikes
@@ -70,9 +85,10 @@ class Builder:
                 raise
 
     def build(self):
-        for part in (self.names, self.sizes, self.sparse, self.modes, self.owners, self.links,
-                     self.twins, self.symlinks, self.xattrs, self.acls, self.special, self.empties,
-                     self.bulk):
+        for part in (
+            self.names, self.sizes, self.sparse, self.modes, self.owners, self.links, self.twins,
+            self.symlinks, self.xattrs, self.acls, self.special, self.empties, self.bulk,
+        ):
             part()
         if self.deep:
             self.deep_path()
@@ -144,7 +160,10 @@ class Builder:
 
     def modes(self):
         base = self.dir(b"modes")
-        modes = [0, 0o111, 0o222, 0o400, 0o444, 0o555, 0o644, 0o777, 0o1777, 0o2755, 0o4755, 0o6711, 0o7777]
+        modes = [
+            0, 0o111, 0o222, 0o400, 0o444, 0o555, 0o644, 0o777, 0o1777, 0o2755, 0o4755, 0o6711,
+            0o7777,
+        ]
         for mode in modes:
             for kind in (b"file", b"dir"):
                 path = base + b"/%s-%04o" % (kind, mode)
@@ -199,10 +218,19 @@ class Builder:
 
     def symlinks(self):
         base = self.dir(b"symlinks")
-        targets = {b"dangling": b"nowhere", b"absolute": b"/etc/hostname", b"loop": b"loop",
-                   b"dir": b"../sizes", b"up": b"../../../../..", b"space": b" a b ",
-                   b"bytes": b"\xff\n\x01", b"slash": b"x/", b"dot": b".",
-                   b"long": b"l" * self.limits.link_max, b"long-path": (b"d/" * 4000)[:self.limits.link_max]}
+        targets = {
+            b"dangling": b"nowhere",
+            b"absolute": b"/etc/hostname",
+            b"loop": b"loop",
+            b"dir": b"../sizes",
+            b"up": b"../../../../..",
+            b"space": b" a b ",
+            b"bytes": b"\xff\n\x01",
+            b"slash": b"x/",
+            b"dot": b".",
+            b"long": b"l" * self.limits.link_max,
+            b"long-path": (b"d/" * 4000)[: self.limits.link_max],
+        }
         for name, target in targets.items():
             os.symlink(target, base + b"/" + name)
             self.date(base + b"/" + name)
@@ -237,8 +265,14 @@ class Builder:
                 for key in (ACCESS, DEFAULT):
                     self.attribute(base + b"/dir%d" % number, key, random_acl(self.rng))
                 self.file(base + b"/dir%d/inherits" % number, 10)
-            masked = acl_bytes([(USER_OBJ, 6, UNDEFINED), (GROUP_OBJ, 4, UNDEFINED),
-                                (MASK, 5, UNDEFINED), (OTHER, 0, UNDEFINED)])
+            masked = acl_bytes(
+                [
+                    (USER_OBJ, 6, UNDEFINED),
+                    (GROUP_OBJ, 4, UNDEFINED),
+                    (MASK, 5, UNDEFINED),
+                    (OTHER, 0, UNDEFINED),
+                ]
+            )
             for name in (b"only-a-mask", b"with-setuid"):
                 make(base + b"/" + name, "file", self.rng)
                 self.attribute(base + b"/" + name, ACCESS, masked)
@@ -362,8 +396,14 @@ def main():
     args = parser.parse_args()
     rng = rig.rng_for("tree", rig.seed_of(args.seed))
     os.makedirs(args.directory, exist_ok=True)
-    build(args.directory, rng, scale=args.scale, deep=args.deep, huge=args.huge,
-          lookalikes=args.lookalikes)
+    build(
+        args.directory,
+        rng,
+        scale=args.scale,
+        deep=args.deep,
+        huge=args.huge,
+        lookalikes=args.lookalikes,
+    )
     rig.note(f"{sum(1 for _ in anypath.walk(args.directory))} entries")
 
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pair of trees that mutations work on, how they choose objects in it, and their register."""
+
 import os
 import stat
 
@@ -18,11 +19,13 @@ def mutation(name):
 
     One that returns None may have prepared the tree so that it can be done in a later round.
     """
+
     def register(function):
         if name in MUTATIONS:
             raise ValueError(f"two mutations named {name}")
         MUTATIONS[name] = function
         return function
+
     return register
 
 
@@ -63,21 +66,33 @@ class World:
 
         structural=True keeps away from what must stay where it is.
         """
-        found = [(rel, st) for rel, st in self.entries(side)
-                 if rel and objects.kind_of(st) in kinds and (not structural or ordinary(rel))]
+        found = [
+            (rel, st)
+            for rel, st in self.entries(side)
+            if rel and objects.kind_of(st) in kinds and (not structural or ordinary(rel))
+        ]
         self.rng.shuffle(found)
         return next((f for f in found if test is None or test(*f)), None)
 
     def directory(self, side=None):
         """A random directory that may get children: not in the corner of huge files."""
-        found = [rel for rel, st in self.entries(side)
-                 if stat.S_ISDIR(st.st_mode) and top(rel) != HUGE and (top(rel) != DEEP or rel == DEEP)]
+        found = [
+            rel
+            for rel, st in self.entries(side)
+            if stat.S_ISDIR(st.st_mode) and top(rel) != HUGE and (top(rel) != DEEP or rel == DEEP)
+        ]
         return self.rng.choice(found)
 
     def data_file(self, test=None, minimum=1, side=None, structural=False):
         """A regular file of a size that can be rewritten in a moment."""
-        return self.pick("file", side=side, structural=structural, test=lambda rel, st: (
-            minimum <= st.st_size < 8 * MIB and (test is None or test(rel, st))))
+        return self.pick(
+            "file",
+            side=side,
+            structural=structural,
+            test=lambda rel, st: (
+                minimum <= st.st_size < 8 * MIB and (test is None or test(rel, st))
+            ),
+        )
 
     def small_tree(self, side=None, empty=None):
         """A directory that may go as a whole. empty=True or False asks for that."""
@@ -86,8 +101,14 @@ class World:
             while rel:
                 rel = anypath.parent(rel)
                 sizes[rel] = sizes.get(rel, 0) + 1
-        return self.pick("dir", side=side, structural=True, test=lambda rel, st: (
-            sizes.get(rel, 0) <= BIG_TREE and empty in (None, not sizes.get(rel, 0))))
+        return self.pick(
+            "dir",
+            side=side,
+            structural=True,
+            test=lambda rel, st: (
+                sizes.get(rel, 0) <= BIG_TREE and empty in (None, not sizes.get(rel, 0))
+            ),
+        )
 
     def groups(self, side=None, kinds=("file",)):
         """Hard-link groups as sorted lists of names, in a fixed order."""
@@ -106,8 +127,11 @@ class World:
 
     def user_xattrs(self, rel, side=None):
         with self.at(rel, side) as path:
-            return [n for n in os.listxattr(path, follow_symlinks=False)
-                    if n.startswith("user.") and not n.startswith(RECORD)]
+            return [
+                n
+                for n in os.listxattr(path, follow_symlinks=False)
+                if n.startswith("user.") and not n.startswith(RECORD)
+            ]
 
     def has_xattr(self, rel, name, side=None):
         with self.at(rel, side) as path:
