@@ -11,9 +11,10 @@
 #include "text.h"
 
 const struct opt_command *const cli_commands[] = {
-	&command_push,   &command_pull, &command_serve, &command_receive, &command_send,
-	&command_recover, &command_keygen, &command_diff, &command_help, &command_version,
-	NULL,
+	&command_push,    &command_pull, &command_serve,
+	&command_receive, &command_send, &command_recover,
+	&command_keygen,  &command_diff, &command_help,
+	&command_version, NULL,
 };
 
 char *cli_error_line(char out[CLI_LINE_MAX], const char *command, const struct err *e)
@@ -52,6 +53,7 @@ int cli_finish(const char *command, int code)
 	if (fflush(stdout) == 0 && !ferror(stdout))
 		return code;
 	err_sys(&e, ERR_FAILURE, "writing to standard output");
+	e.code = ERR_FAILURE; /* a full disk here is not the destination's */
 	int failed = cli_error(command, &e);
 	return code ? code : failed;
 }
@@ -82,8 +84,8 @@ int cli_open_dir(const char *what, const char *path, struct err *e)
 	else if (sys == ENOTDIR)
 		err_set(e, ERR_USAGE, "%s %s: not a directory; name a directory", what, shown);
 	else if (sys == EACCES)
-		err_set(e, ERR_USAGE,
-			"%s %s: permission denied; run as a user who may read it", what, shown);
+		err_set(e, ERR_USAGE, "%s %s: permission denied; run as a user who may read it",
+			what, shown);
 	else
 		err_sys(e, ERR_USAGE, "%s %s", what, shown);
 	if (e)

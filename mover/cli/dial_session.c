@@ -18,9 +18,9 @@
 #include "sshclient.h"
 #include "text.h"
 
-#define BACKOFF_FIRST  (PARSE_NS_PER_S / 2)
-#define BACKOFF_RETRY  (15 * PARSE_NS_PER_S) /* at most this between two tries */
-#define BACKOFF_WAIT   (5 * PARSE_NS_PER_S)
+#define BACKOFF_FIRST (PARSE_NS_PER_S / 2)
+#define BACKOFF_RETRY (15 * PARSE_NS_PER_S) /* at most this between two tries */
+#define BACKOFF_WAIT  (5 * PARSE_NS_PER_S)
 
 struct dial_session {
 	const struct dial_role *role;
@@ -62,7 +62,9 @@ static struct transport *connect_ssh(struct dial_session *d, struct peer_heard *
 		.known_hosts = o->known_hosts,
 		.ciphers = o->ciphers,
 		.command = remote_command(d),
-		.timeout_ms = ms < 1 ? 1 : ms > INT32_MAX ? INT32_MAX : (int)ms,
+		.timeout_ms = ms < 1           ? 1
+			      : ms > INT32_MAX ? INT32_MAX
+					       : (int)ms,
 		.cancel_fd = signals_fd(),
 	};
 	struct transport *t = ssh_dial(&dial, e);
@@ -82,14 +84,19 @@ static struct transport *connect_rsh(struct dial_session *d, struct peer_heard *
 	return peer_tap_new(transport_fds(fd, fd, d->peer.host), pid, heard);
 }
 
-/* A session counts entries anew; what earlier ones moved stays in the sums. */
+/* Every session counts anew; only times add up. */
 static void forget_counts(struct run_stats *s)
 {
 	s->entries_seen = 0;
 	s->files_total = 0;
 	s->bytes_total = 0;
+	s->files_transferred = 0;
+	s->files_deleted = 0;
 	s->files_failed = 0;
 	s->files_changed = 0;
+	s->bytes_literal = 0;
+	s->bytes_matched = 0;
+	s->bytes_written = 0;
 	s->skipped_mounts = 0;
 }
 
@@ -134,8 +141,8 @@ static void one_session(struct dial_session *d)
 	struct link_counters wire = result->wire;
 	struct peer_heard heard = {0};
 	struct err e = {0};
-	struct transport *t = d->options.rsh ? connect_rsh(d, &heard, &e)
-					     : connect_ssh(d, &heard, &e);
+	struct transport *t =
+		d->options.rsh ? connect_rsh(d, &heard, &e) : connect_ssh(d, &heard, &e);
 	*result = (struct run_result){0};
 	if (t) {
 		forget_counts(&d->stats);

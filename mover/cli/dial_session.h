@@ -11,9 +11,9 @@
 
 /* What push and pull differ in. */
 struct dial_role {
-	enum role role;           /* own */
-	const char *directory;    /* "source", "destination": for messages */
-	int directory_operand;    /* which operand is the own directory; the other one is the peer */
+	enum role role;        /* own */
+	const char *directory; /* "source", "destination": for messages */
+	int directory_operand; /* which operand is the own directory; the other one is the peer */
 	const char *remote_command; /* default */
 };
 

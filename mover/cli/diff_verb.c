@@ -26,9 +26,10 @@ static int take_attributes(const struct opt *o, void *target, const char *value,
 	char *word;
 	while ((word = strsep(&rest, ",")) != NULL)
 		if (treediff_attr_parse(word) < TREEDIFF_MODE)
-			return err_set(e, ERR_USAGE,
-				       "wanted names of attributes with commas between them; mode uid "
-				       "gid size content mtime rdev target xattr acl links holes");
+			return err_set(
+				e, ERR_USAGE,
+				"wanted names of attributes with commas between them; mode uid "
+				"gid size content mtime rdev target xattr acl links holes");
 	return 0;
 }
 
@@ -44,7 +45,7 @@ static int check_directories(char **names, struct err *e)
 
 static int run(const struct opt_command *self, int argc, char **argv, void *context)
 {
-	static char name[] = CLI_PROGRAM " diff";
+	char name[] = CLI_PROGRAM " diff";
 	struct checked target = {0};
 	struct opt_result given;
 	struct err e = {0};
@@ -71,8 +72,12 @@ static const char *const holes[] = {"exact", NULL};
 	}
 
 static const struct opt options[] = {
-	{.name = "ignore", .kind = OPT_CALL, .arg = "ATTR[,ATTR...]", .call = take_attributes,
-	 AT(text), .help = "leave out attributes by the names that stand in the output"},
+	{.name = "ignore",
+	 .kind = OPT_CALL,
+	 .arg = "ATTR[,ATTR...]",
+	 .call = take_attributes,
+	 AT(text),
+	 .help = "leave out attributes by the names that stand in the output"},
 	LEAVE_OUT("perms", "permissions"),
 	LEAVE_OUT("owner", "owning users"),
 	LEAVE_OUT("group", "owning groups"),
@@ -83,20 +88,42 @@ static const struct opt options[] = {
 	LEAVE_OUT("links", "hard links"),
 	LEAVE_OUT("holes", "holes"),
 	LEAVE_OUT("content", "content"),
-	{.name = "xattrs", .kind = OPT_STRING, .arg = "LIST", AT(text),
-	 .def = "user,security.capability", .flags = OPT_DEF_TEXT,
+	{.name = "xattrs",
+	 .kind = OPT_STRING,
+	 .arg = "LIST",
+	 AT(text),
+	 .def = "user,security.capability",
+	 .flags = OPT_DEF_TEXT,
 	 .help = "which extended attributes count: namespaces or names, or all"},
-	{.name = "granule", .kind = OPT_U64, .arg = "NS", AT(number),
+	{.name = "granule",
+	 .kind = OPT_U64,
+	 .arg = "NS",
+	 AT(number),
 	 .help = "round times down to so many nanoseconds before comparing"},
-	{.name = "holes", .kind = OPT_ENUM, .names = holes, AT(word),
+	{.name = "holes",
+	 .kind = OPT_ENUM,
+	 .names = holes,
+	 AT(word),
 	 .help = "DIR_B may have no hole that DIR_A has not"},
-	{.name = "cross-mounts", .kind = OPT_FLAG, AT(flag), .help = "descend into other file systems"},
-	{.name = "skip", .kind = OPT_STRING, .arg = "PATH", AT(text),
+	{.name = "cross-mounts",
+	 .kind = OPT_FLAG,
+	 AT(flag),
+	 .help = "descend into other file systems"},
+	{.name = "skip",
+	 .kind = OPT_STRING,
+	 .arg = "PATH",
+	 AT(text),
 	 .help = "leave out this path, relative to both (may be repeated)"},
 	{.name = "max", .kind = OPT_U64, AT(number), .help = "stop after so many differences"},
-	{.name = "verbose", .short_name = 'v', .kind = OPT_FLAG, AT(flag),
+	{.name = "verbose",
+	 .short_name = 'v',
+	 .kind = OPT_FLAG,
+	 AT(flag),
 	 .help = "print totals on stderr"},
-	{.name = "quiet", .short_name = 'q', .kind = OPT_FLAG, AT(flag),
+	{.name = "quiet",
+	 .short_name = 'q',
+	 .kind = OPT_FLAG,
+	 AT(flag),
 	 .help = "print nothing, stop at the first difference"},
 	{0},
 };
@@ -108,8 +135,10 @@ const struct opt_command command_diff = {
 	.min_operands = 2,
 	.max_operands = 2,
 	.options = options,
-	.details = "Compares content, types, all attributes, hard links and holes. Prints one line per "
-		   "difference, \"ATTR  path  A-value  B-value\". Exit status 0: equal, 1: they differ, "
+	.details = "Compares content, types, all attributes, hard links and holes. Prints one line "
+		   "per "
+		   "difference, \"ATTR  path  A-value  B-value\". Exit status 0: equal, 1: they "
+		   "differ, "
 		   "2: usage, 3: something could not be compared.",
 	.run = run,
 };

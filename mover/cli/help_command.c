@@ -53,10 +53,16 @@ static int run_version(const struct opt_command *self, int argc, char **argv, vo
 }
 
 static const struct opt options[] = {
-	{.name = "man", .kind = OPT_FLAG, .flags = OPT_HIDDEN,
-	 .offset = offsetof(struct help_options, man), .help = "commands as a part of a man page"},
-	{.name = "bash-completion", .kind = OPT_FLAG, .flags = OPT_HIDDEN,
-	 .offset = offsetof(struct help_options, bash), .help = "completion script for bash"},
+	{.name = "man",
+	 .kind = OPT_FLAG,
+	 .flags = OPT_HIDDEN,
+	 .offset = offsetof(struct help_options, man),
+	 .help = "commands as a part of a man page"},
+	{.name = "bash-completion",
+	 .kind = OPT_FLAG,
+	 .flags = OPT_HIDDEN,
+	 .offset = offsetof(struct help_options, bash),
+	 .help = "completion script for bash"},
 	{0},
 };
 

@@ -52,8 +52,8 @@ void json_item(const struct run_item *item)
 
 const char *json_issue_class(const struct run_issue *issue)
 {
-	static const int passing[] = {EAGAIN, EBUSY, ETXTBSY, EMFILE, ENFILE, ENOMEM,
-				      EINTR,  ENOSPC, EDQUOT, ESTALE, ETIMEDOUT};
+	static const int passing[] = {EAGAIN, EBUSY,  ETXTBSY, EMFILE, ENFILE,   ENOMEM,
+				      EINTR,  ENOSPC, EDQUOT,  ESTALE, ETIMEDOUT};
 	if (issue->code == ERR_CHANGED)
 		return "changed";
 	for (size_t i = 0; i < sizeof passing / sizeof *passing; i++)
@@ -65,8 +65,10 @@ const char *json_issue_class(const struct run_issue *issue)
 void json_issue(const struct run_issue *issue)
 {
 	static const char *const kinds[] = {
-		[ISSUE_FAILED] = "failed", [ISSUE_PROTECTED] = "protected",
-		[ISSUE_SKIPPED_MOUNT] = "skippedMount", [ISSUE_NOTE] = "note",
+		[ISSUE_FAILED] = "failed",
+		[ISSUE_PROTECTED] = "protected",
+		[ISSUE_SKIPPED_MOUNT] = "skippedMount",
+		[ISSUE_NOTE] = "note",
 		[ISSUE_DELETED] = "deleted",
 	};
 	struct report *r = event("issue");

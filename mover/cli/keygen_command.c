@@ -27,7 +27,8 @@ static int run(const struct opt_command *self, int argc, char **argv, void *cont
 	if (keygen_write(path, (enum keygen_type)o.type, o.comment, fingerprint, &e) < 0)
 		return cli_error(self->name, &e);
 	if (!o.quiet)
-		printf("%s %s\n", fingerprint, text_escape(shown, sizeof shown, path, strlen(path)));
+		printf("%s %s\n", fingerprint,
+		       text_escape(shown, sizeof shown, path, strlen(path)));
 	return cli_finish(self->name, ERR_OK);
 }
 
@@ -35,12 +36,22 @@ static int run(const struct opt_command *self, int argc, char **argv, void *cont
 static const char *const types[] = {[KEYGEN_ED25519] = "ed25519", [KEYGEN_RSA] = "rsa", NULL};
 
 static const struct opt options[] = {
-	{.name = "type", .short_name = 't', .kind = OPT_ENUM, .def = "ed25519", .names = types,
-	 .offset = offsetof(struct keygen_options, type), .help = "kind of key; rsa has 3072 bits"},
-	{.name = "comment", .kind = OPT_STRING, .offset = offsetof(struct keygen_options, comment),
+	{.name = "type",
+	 .short_name = 't',
+	 .kind = OPT_ENUM,
+	 .def = "ed25519",
+	 .names = types,
+	 .offset = offsetof(struct keygen_options, type),
+	 .help = "kind of key; rsa has 3072 bits"},
+	{.name = "comment",
+	 .kind = OPT_STRING,
+	 .offset = offsetof(struct keygen_options, comment),
 	 .help = "printable ASCII, for whoever reads the public key"},
-	{.name = "quiet", .short_name = 'q', .kind = OPT_FLAG,
-	 .offset = offsetof(struct keygen_options, quiet), .help = "print errors only"},
+	{.name = "quiet",
+	 .short_name = 'q',
+	 .kind = OPT_FLAG,
+	 .offset = offsetof(struct keygen_options, quiet),
+	 .help = "print errors only"},
 	{0},
 };
 
@@ -53,9 +64,10 @@ const struct opt_command command_keygen = {
 	.min_operands = 1,
 	.max_operands = 1,
 	.options = options,
-	.details = "Writes the private key to FILE (mode 0600) and the public one to FILE.pub, and "
-		   "prints the fingerprint. Existing files are never overwritten. For the host key of "
-		   "serve as well as for --identity.",
+	.details =
+		"Writes the private key to FILE (mode 0600) and the public one to FILE.pub, and "
+		"prints the fingerprint. Existing files are never overwritten. For the host key of "
+		"serve as well as for --identity.",
 	.examples = examples,
 	.run = run,
 };

@@ -18,9 +18,9 @@
 #include "text.h"
 
 enum {
-	DRAW_MS = 200,      /* at most 6 a second */
+	DRAW_MS = 200, /* at most 6 a second */
 	QUIET_TICK_MS = 1000,
-	TELL_SECONDS = 30,  /* between two lines of progress where there is no terminal */
+	TELL_SECONDS = 30, /* between two lines of progress where there is no terminal */
 	PROGRESS_MAX = 512,
 };
 
@@ -36,7 +36,7 @@ const char *output_stage_name(int stage)
 		[STAGE_SYNC] = "sync",     [STAGE_DELETE] = "delete",   [STAGE_VERIFY] = "verify",
 		[STAGE_COMMIT] = "commit",
 	};
-	return stage >= 0 && (size_t)stage < sizeof names / sizeof *names ? names[stage] : "run";
+	return stage >= 0 && (size_t)stage < sizeof names / sizeof *names ? names[stage] : NULL;
 }
 
 /* Progress */
@@ -63,7 +63,9 @@ static void progress_text(const struct output *o, char out[PROGRESS_MAX])
 	uint64_t done = output_done(o);
 	uint64_t total = o->stats->bytes_total;
 	buf_init(&b, PROGRESS_MAX);
-	buf_printf(&b, "%s: ", output_stage_name(o->stage));
+	const char *stage = output_stage_name(o->stage);
+	if (stage)
+		buf_printf(&b, "%s: ", stage);
 	summary_number(&b, o->stats->entries_seen);
 	buf_puts(&b, " entries, ");
 	summary_number(&b, o->stats->files_transferred);
@@ -75,7 +77,7 @@ static void progress_text(const struct output *o, char out[PROGRESS_MAX])
 	buf_printf(&b, ", %s/s", format_size(size, (uint64_t)o->rate));
 	double left = o->rate >= 1 ? (double)(total > done ? total - done : 0) / o->rate : 0;
 	/* What is the same on both sides is among the total: it takes this long at most. */
-	if (o->stage == STAGE_DATA && left >= 1 && left < 1e7)
+	if (o->stage <= STAGE_DATA && left >= 1 && left < 1e7)
 		buf_printf(&b, ", ETA %u:%02u:%02u", (unsigned)left / 3600,
 			   (unsigned)left / 60 % 60, (unsigned)left % 60);
 	snprintf(out, PROGRESS_MAX, "%s", buf_str(&b));
@@ -219,11 +221,8 @@ static bool on_stop(void *owner)
 
 struct run_events output_events(struct output *o)
 {
-	return (struct run_events){.item = on_item,
-				   .issue = on_issue,
-				   .stage = on_stage,
-				   .stop = on_stop,
-				   .owner = o};
+	return (struct run_events){
+		.item = on_item, .issue = on_issue, .stage = on_stage, .stop = on_stop, .owner = o};
 }
 
 void output_note(struct output *o, unsigned level, const char *fmt, ...)
@@ -258,7 +257,7 @@ void output_start(struct output *o, const struct output_config *c, struct run_st
 		  const char *peer)
 {
 	pthread_condattr_t attr;
-	*o = (struct output){.c = *c, .stats = stats};
+	*o = (struct output){.c = *c, .stats = stats, .stage = -1};
 	clock_gettime(CLOCK_REALTIME, &o->start);
 	o->start_ns = o->last_ns = o->printed_ns = run_now_ns();
 	o->terminal = wants_progress(o) && !c->json && isatty(STDERR_FILENO) == 1;
@@ -289,10 +288,11 @@ static void put_times(struct buf *b, const struct run_stats *s)
 		const char *name;
 		uint64_t ns;
 	} rows[] = {
-		{"walk", s->ns_walk},     {"read", s->ns_read},         {"hash", s->ns_hash},
-		{"delta", s->ns_delta},   {"compress", s->ns_compress}, {"write", s->ns_write},
-		{"sync", s->ns_sync},     {"verify", s->ns_verify},     {"starved", s->starved_ns},
-		{"blocked", s->blocked_ns},
+		{"walk", s->ns_walk},         {"read", s->ns_read},
+		{"hash", s->ns_hash},         {"delta", s->ns_delta},
+		{"compress", s->ns_compress}, {"write", s->ns_write},
+		{"sync", s->ns_sync},         {"verify", s->ns_verify},
+		{"starved", s->starved_ns},   {"blocked", s->blocked_ns},
 	};
 	buf_puts(b, "Seconds of work on this side:");
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What push and pull tell while a run goes on and at its end: itemized lines and summary on stdout,
- * progress, issues and the error on stderr; or JSON Lines on stdout (json_output.h). A thread of its
- * own draws the progress. Functions may be called from any thread between start and finish.
+ * progress, issues and the error on stderr; or JSON Lines on stdout (json_output.h). A thread of
+ * its own draws the progress. Functions may be called from any thread between start and finish.
  */
 #ifndef SCRIBE_OUTPUT_H
 #define SCRIBE_OUTPUT_H
@@ -30,22 +30,22 @@ struct output {
 	struct timespec start;
 	uint64_t start_ns; /* monotonic */
 	bool terminal;     /* progress is one line of a terminal that is drawn again and again */
-	_Atomic int stage; /* enum stage */
+	_Atomic int stage; /* enum stage, -1: not known yet */
 	pthread_t ticker;
 	pthread_mutex_t lock;
 	pthread_cond_t ended;
 	/* Guarded by lock. */
 	bool ending;
-	bool drawn;        /* a progress line stands on the terminal */
-	double rate;       /* bytes per second, smoothed */
+	bool drawn;  /* a progress line stands on the terminal */
+	double rate; /* bytes per second, smoothed */
 	uint64_t last_done, last_ns;
 	uint64_t printed_ns; /* when progress was last told otherwise than on a terminal */
 };
 
-/* Starts the progress thread. peer and path: where the run goes, for the start event. */
+/* Starts the progress thread. peer: whom the run is with, for the start event. */
 void output_start(struct output *o, const struct output_config *c, struct run_stats *stats,
 		  const char *peer);
-/* Callbacks for the engine; stop is the signals' flag. */
+/* Callbacks for the engine; stop is the flag of signals.h. */
 struct run_events output_events(struct output *o);
 /* One line to stderr beside the progress; left out if quiet, or if level is above -v's count. */
 void output_note(struct output *o, unsigned level, const char *fmt, ...)
@@ -58,6 +58,7 @@ int output_finish(struct output *o, struct run_outcome *outcome);
 
 /* Bytes of content dealt with so far. */
 uint64_t output_done(const struct output *o);
+/* "walk", "data", ...; NULL for none. */
 const char *output_stage_name(int stage);
 
 #endif

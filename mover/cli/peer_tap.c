@@ -167,6 +167,7 @@ void peer_heard_explain(const struct peer_heard *heard, const char *command, str
 			" there or name it by --remote-command",
 			shown, said);
 	else
-		err_set(e, code_of(heard->status), "\"%s\" ended with status %d before it answered%s",
-			shown, heard->status, said);
+		err_set(e, code_of(heard->status),
+			"\"%s\" ended with status %d before it answered%s", shown, heard->status,
+			said);
 }

@@ -15,16 +15,16 @@
 #include "transport.h"
 
 struct peer_heard {
-	uint64_t bytes; /* payload that came from the peer */
-	bool exited;    /* status is known */
-	int status;     /* exit status of the remote command, or of --rsh; -1: by a signal */
+	uint64_t bytes;  /* payload that came from the peer */
+	bool exited;     /* status is known */
+	int status;      /* exit status of the remote command, or of --rsh; -1: by a signal */
 	char words[400]; /* the last line of the remote stderr, printable; "" if none */
 };
 
 /*
- * Takes ownership of inner, which is from ssh_dial() (pid 0) or the stream of a --rsh program. heard
- * is filled while the transport lives and complete when it has been freed; the caller's, it must
- * live so long.
+ * Takes ownership of inner, which is from ssh_dial() (pid 0) or the stream of a --rsh program.
+ * heard is filled while the transport lives and complete when it has been freed; the caller's, it
+ * must live so long.
  */
 struct transport *peer_tap_new(struct transport *inner, pid_t pid, struct peer_heard *heard);
 

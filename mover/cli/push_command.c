@@ -27,12 +27,16 @@ const struct opt_command command_push = {
 	.max_operands = 2,
 	.options = dial_options_table,
 	.rules = dial_options_rules,
-	.details =
-		"Makes the directory PATH below the other side's root equal to SOURCE_DIR: its content, "
-		"and the attributes of the directory itself. Where PATH is left out it is the root.\n"
-		"Owner, group, permissions, times, ACLs, extended attributes, hard links, holes, devices "
-		"and special files are replicated unless switched off. Without --delete, what only the "
-		"destination has stays. A directory lost+found at the top is neither sent nor deleted.",
+	.details = "Makes the directory PATH below the other side's root equal to SOURCE_DIR: its "
+		   "content, "
+		   "and the attributes of the directory itself. Where PATH is left out it is the "
+		   "root.\n"
+		   "Owner, group, permissions, times, ACLs, extended attributes, hard links, "
+		   "holes, devices "
+		   "and special files are replicated unless switched off. Without --delete, what "
+		   "only the "
+		   "destination has stays. A directory lost+found at the top is neither sent nor "
+		   "deleted.",
 	.examples = examples,
 	.run = run,
 };

@@ -25,8 +25,7 @@ static int recover(const struct recover_options *o, struct err *e)
 	if (!o->quiet)
 		printf("%s: journals replayed %llu, dropped %llu; temporary files removed %llu\n",
 		       shown, (unsigned long long)r.journals_replayed,
-		       (unsigned long long)r.journals_dropped,
-		       (unsigned long long)r.temps_removed);
+		       (unsigned long long)r.journals_dropped, (unsigned long long)r.temps_removed);
 	return 0;
 }
 
@@ -45,10 +44,17 @@ static int run(const struct opt_command *self, int argc, char **argv, void *cont
 }
 
 static const struct opt options[] = {
-	{.name = "root", .kind = OPT_STRING, .arg = "DIR", .flags = OPT_REQUIRED,
-	 .offset = offsetof(struct recover_options, root), .help = "the destination's root"},
-	{.name = "quiet", .short_name = 'q', .kind = OPT_FLAG,
-	 .offset = offsetof(struct recover_options, quiet), .help = "print errors only"},
+	{.name = "root",
+	 .kind = OPT_STRING,
+	 .arg = "DIR",
+	 .flags = OPT_REQUIRED,
+	 .offset = offsetof(struct recover_options, root),
+	 .help = "the destination's root"},
+	{.name = "quiet",
+	 .short_name = 'q',
+	 .kind = OPT_FLAG,
+	 .offset = offsetof(struct recover_options, quiet),
+	 .help = "print errors only"},
 	{0},
 };
 
@@ -57,8 +63,10 @@ const struct opt_command command_recover = {
 	.summary = "finish or undo what a crash left at a destination, without a peer",
 	.operands = "",
 	.options = options,
-	.details = "Replays complete journals and removes temporary files and state of runs that died. "
-		   "A run that is at work is left alone (exit 15). A push does the same at its start; "
-		   "this is for a copy that is to be used before the next one.",
+	.details =
+		"Replays complete journals and removes temporary files and state of runs that "
+		"died. "
+		"A run that is at work is left alone (exit 15). A push does the same at its start; "
+		"this is for a copy that is to be used before the next one.",
 	.run = run,
 };

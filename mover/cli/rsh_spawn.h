@@ -9,8 +9,8 @@
 #include "peer_address.h"
 
 /*
- * Starts "COMMAND... [-l USER] HOST REMOTE_COMMAND" with a socket as its stdin and stdout; stderr is
- * ours. An interrupt from the terminal goes to us alone. Returns our end of the socket and sets
+ * Starts "COMMAND... [-l USER] HOST REMOTE_COMMAND" with a socket as its stdin and stdout; stderr
+ * is ours. An interrupt from the terminal goes to us alone. Returns our end of the socket and sets
  * *pid; -1 with *e: ERR_USAGE if there is no such program, else ERR_FAILURE.
  */
 int rsh_spawn(const char *command, const struct peer_address *peer, const char *remote_command,

@@ -21,6 +21,21 @@ static uint64_t larger(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
+/* A session that broke off has a result without counts. */
+static void add_counts(struct run_result *r, const struct run_stats *s)
+{
+	r->files_total = larger(r->files_total, s->files_total);
+	r->files_transferred = larger(r->files_transferred, s->files_transferred);
+	r->files_deleted = larger(r->files_deleted, s->files_deleted);
+	r->files_failed = larger(r->files_failed, s->files_failed);
+	r->files_changed = larger(r->files_changed, s->files_changed);
+	r->bytes_total = larger(r->bytes_total, s->bytes_total);
+	r->bytes_literal = larger(r->bytes_literal, s->bytes_literal);
+	r->bytes_matched = larger(r->bytes_matched, s->bytes_matched);
+	r->bytes_written = larger(r->bytes_written, s->bytes_written);
+	r->skipped_mounts = larger(r->skipped_mounts, s->skipped_mounts);
+}
+
 static void say(struct err *e, uint64_t failed, uint64_t changed)
 {
 	unsigned long long f = failed;
@@ -31,11 +46,13 @@ static void say(struct err *e, uint64_t failed, uint64_t changed)
 			f == 1 ? "y" : "ies");
 		break;
 	case ERR_CHANGED:
-		err_set(e, ERR_CHANGED, "%llu file%s changed or vanished while read, the rest is right",
-			c, c == 1 ? "" : "s");
+		err_set(e, ERR_CHANGED,
+			"%llu file%s changed or vanished while read, the rest is right", c,
+			c == 1 ? "" : "s");
 		break;
 	case ERR_MAX_DELETE:
-		err_set(e, ERR_MAX_DELETE, "--max-delete was reached, the other deletions were left out");
+		err_set(e, ERR_MAX_DELETE,
+			"--max-delete was reached, the other deletions were left out");
 		break;
 	default:
 		err_set(e, e->code, "%s", err_reason(e->code));
@@ -47,10 +64,8 @@ void run_outcome_judge(struct run_outcome *o)
 	struct run_result *r = &o->result;
 	if (o->options && o->options->flags & OPT_DRY_RUN)
 		r->committed = false;
-	if (o->stats) {
-		r->files_failed = larger(r->files_failed, o->stats->files_failed);
-		r->files_changed = larger(r->files_changed, o->stats->files_changed);
-	}
+	if (o->stats)
+		add_counts(r, o->stats);
 	enum err_code worst = r->err.code;
 	if (r->files_failed)
 		worst = err_worse(worst, ERR_PARTIAL);
@@ -284,7 +299,10 @@ int run_report_save(struct report *r, const char *path, struct err *e)
 		return 0;
 	char shown[TEXT_ESCAPED_MAX];
 	text_escape(shown, sizeof shown, path, strlen(path));
-	return err_sys(e, ERR_FAILURE, "--report %s", shown);
+	err_sys(e, ERR_FAILURE, "--report %s", shown);
+	if (e)
+		e->code = ERR_FAILURE; /* a full disk here is not the destination's */
+	return -1;
 }
 
 int run_report_check(const char *path, struct err *e)
@@ -295,7 +313,8 @@ int run_report_check(const char *path, struct err *e)
 	text_escape(shown, sizeof shown, path, strlen(path));
 	if (stat(path, &st) == 0) {
 		if (S_ISDIR(st.st_mode))
-			return err_set(e, ERR_USAGE, "--report %s: is a directory; name a file", shown);
+			return err_set(e, ERR_USAGE, "--report %s: is a directory; name a file",
+				       shown);
 		if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0)
 			return 0;
 	} else if (*path && faccessat(AT_FDCWD, dirname(copy), W_OK | X_OK, AT_EACCESS) == 0) {

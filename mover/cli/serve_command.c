@@ -48,8 +48,8 @@ struct serve {
 	struct sshlisten *listen;
 	struct timespec start;
 	/* For --once. */
-	bool ended;       /* the run has ended with code */
-	bool reported;    /* a session has written the report */
+	bool ended;    /* the run has ended with code */
+	bool reported; /* a session has written the report */
 	int code;
 	int64_t lost_until; /* net_now_ms() when a lost run is given up; 0: none is lost */
 };
@@ -167,8 +167,8 @@ static void end_sessions(struct serve *s, int grace_ms)
 	}
 }
 
-/* Milliseconds until the lost run is given up; -1: there is none, or somebody is connected who may be
- * continuing it. */
+/* Milliseconds until the lost run is given up; -1: there is none, or somebody is connected who may
+ * be continuing it. */
 static int patience(const struct serve *s)
 {
 	if (!s->o.once || !s->lost_until || sshlisten_authenticated_children(s->listen) > 0)
@@ -182,8 +182,9 @@ static int serve_loop(struct serve *s, struct err *e)
 	for (;;) {
 		int wait_ms = patience(s);
 		if (wait_ms == 0)
-			return err_set(e, ERR_TIMEOUT,
-				       "the connection was lost during a run and did not come again");
+			return err_set(
+				e, ERR_TIMEOUT,
+				"the connection was lost during a run and did not come again");
 		int r = sshlisten_step(s->listen, signals_fd(), wait_ms, e);
 		if (r < 0)
 			return -1;
@@ -206,8 +207,8 @@ static void save_failure(struct serve *s, const struct err *e, int signal)
 		.role = s->served.role, .start = s->start, .signal = signal, .result.err = *e};
 	struct timespec now;
 	clock_gettime(CLOCK_REALTIME, &now);
-	out.duration_ns = (now.tv_sec - s->start.tv_sec) * PARSE_NS_PER_S + now.tv_nsec -
-			  s->start.tv_nsec;
+	out.duration_ns =
+		(now.tv_sec - s->start.tv_sec) * PARSE_NS_PER_S + now.tv_nsec - s->start.tv_nsec;
 	run_outcome_judge(&out);
 	struct report *r = run_report_new(&out, NULL);
 	if (run_report_save(r, s->o.report, &why) < 0)
@@ -345,37 +346,85 @@ static const char *const log_formats[] = {"text", "json", NULL};
 #define AT(member) .offset = offsetof(struct serve_options, member)
 
 static const struct opt options[] = {
-	{.name = "root", .kind = OPT_STRING, .arg = "DIR", AT(root),
+	{.name = "root",
+	 .kind = OPT_STRING,
+	 .arg = "DIR",
+	 AT(root),
 	 .help = "receive into this directory; peers push"},
-	{.name = "source", .kind = OPT_STRING, .arg = "DIR", AT(source),
+	{.name = "source",
+	 .kind = OPT_STRING,
+	 .arg = "DIR",
+	 AT(source),
 	 .help = "send from this directory; peers pull"},
-	{.name = "host-key", .kind = OPT_STRING, .arg = "FILE", AT(host_key), .flags = OPT_REQUIRED,
+	{.name = "host-key",
+	 .kind = OPT_STRING,
+	 .arg = "FILE",
+	 AT(host_key),
+	 .flags = OPT_REQUIRED,
 	 .help = "private key of this server"},
-	{.name = "authorized-keys", .kind = OPT_STRING, .arg = "FILE", AT(authorized_keys),
-	 .flags = OPT_REQUIRED, .help = "public keys that are let in; read again for each session"},
-	{.name = "user", .kind = OPT_STRING, .arg = "NAME", AT(user),
+	{.name = "authorized-keys",
+	 .kind = OPT_STRING,
+	 .arg = "FILE",
+	 AT(authorized_keys),
+	 .flags = OPT_REQUIRED,
+	 .help = "public keys that are let in; read again for each session"},
+	{.name = "user",
+	 .kind = OPT_STRING,
+	 .arg = "NAME",
+	 AT(user),
 	 .help = "the only user name let in; any, if left out"},
-	{.name = "listen", .kind = OPT_STRING, .arg = "ADDR", AT(listen),
+	{.name = "listen",
+	 .kind = OPT_STRING,
+	 .arg = "ADDR",
+	 AT(listen),
 	 .help = "address to listen on; all, if left out"},
-	{.name = "port", .short_name = 'p', .kind = OPT_PORT, .flags = OPT_ZERO_OK, AT(port),
-	 .def = "22", .help = "port to listen on; 0 takes a free one"},
-	{.name = "cipher", .kind = OPT_STRING, .arg = "LIST", AT(ciphers), .flags = OPT_DEF_TEXT,
+	{.name = "port",
+	 .short_name = 'p',
+	 .kind = OPT_PORT,
+	 .flags = OPT_ZERO_OK,
+	 AT(port),
+	 .def = "22",
+	 .help = "port to listen on; 0 takes a free one"},
+	{.name = "cipher",
+	 .kind = OPT_STRING,
+	 .arg = "LIST",
+	 AT(ciphers),
+	 .flags = OPT_DEF_TEXT,
 	 .def = "aes128-gcm@openssh.com,aes256-gcm@openssh.com",
 	 .help = "SSH ciphers to offer, with commas between them"},
-	{.name = "bwlimit", .kind = OPT_RATE, AT(bwlimit),
+	{.name = "bwlimit",
+	 .kind = OPT_RATE,
+	 AT(bwlimit),
 	 .help = "send at most so many bytes per second and session"},
-	{.name = "once", .kind = OPT_FLAG, AT(once),
+	{.name = "once",
+	 .kind = OPT_FLAG,
+	 AT(once),
 	 .help = "end when a run ends; exit 0 means that it was committed"},
-	{.name = "published", .kind = OPT_U64, AT(published),
+	{.name = "published",
+	 .kind = OPT_U64,
+	 AT(published),
 	 .help = "with --once: end at once if a sync above this number is committed already"},
-	{.name = "retry-for", .kind = OPT_DURATION, AT(retry_for), .def = "10m",
+	{.name = "retry-for",
+	 .kind = OPT_DURATION,
+	 AT(retry_for),
+	 .def = "10m",
 	 .help = "with --once: how long a lost run may stay away"},
-	{.name = "report", .kind = OPT_STRING, .arg = "FILE", AT(report),
+	{.name = "report",
+	 .kind = OPT_STRING,
+	 .arg = "FILE",
+	 AT(report),
 	 .help = "write the report of the last run (one JSON document) to this file"},
-	{.name = "log-format", .kind = OPT_ENUM, AT(log_format), .def = "text", .names = log_formats,
+	{.name = "log-format",
+	 .kind = OPT_ENUM,
+	 AT(log_format),
+	 .def = "text",
+	 .names = log_formats,
 	 .help = "form of the log on stderr"},
 	{.name = "verbose", .short_name = 'v', .kind = OPT_COUNT, AT(verbose), .help = "log more"},
-	{.name = "quiet", .short_name = 'q', .kind = OPT_FLAG, AT(quiet),
+	{.name = "quiet",
+	 .short_name = 'q',
+	 .kind = OPT_FLAG,
+	 AT(quiet),
 	 .help = "log warnings and errors only"},
 	{0},
 };
@@ -402,10 +451,13 @@ const struct opt_command command_serve = {
 	.rules = rules,
 	.details =
 		"An SSH server for this purpose alone: public keys only, no shell, no terminal, no "
-		"forwarding. When it is ready it prints \"listening on ADDR:PORT\" on standard output. "
+		"forwarding. When it is ready it prints \"listening on ADDR:PORT\" on standard "
+		"output. "
 		"Each session is a process of its own.\n"
-		"After SIGTERM running sessions reach a consistent point, then a daemon ends with 0 and "
-		"--once with 143. Without --once it serves until then. With --once it ends when a run "
+		"After SIGTERM running sessions reach a consistent point, then a daemon ends with "
+		"0 and "
+		"--once with 143. Without --once it serves until then. With --once it ends when a "
+		"run "
 		"was committed, was ended with a reason, or was lost for longer than --retry-for; "
 		"strangers and dry runs do not end it.",
 	.examples = examples,

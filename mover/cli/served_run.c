@@ -39,7 +39,8 @@ static void on_issue(void *owner, const struct run_issue *issue)
 	const char *text = issue->text ? issue->text : "";
 	log_write(s->log, trouble ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, "run",
 		  LOG_KV(LOG_BYTES("path", issue->path.p, issue->path.n),
-			 LOG_I64("errno", issue->error), LOG_STR("reason", err_reason(issue->code))),
+			 LOG_I64("errno", issue->error),
+			 LOG_STR("reason", err_reason(issue->code))),
 		  "%s", text);
 }
 
@@ -90,7 +91,7 @@ static enum served_end end_of(const struct run_outcome *out)
 	if (out->result.committed)
 		return SERVED_ENDED;
 	return code == ERR_OK || code == ERR_CONNECT || code == ERR_TIMEOUT ? SERVED_LOST
-									  : SERVED_ENDED;
+									    : SERVED_ENDED;
 }
 
 static void log_end(const struct served *s, const struct run_outcome *out)
@@ -102,8 +103,9 @@ static void log_end(const struct served *s, const struct run_outcome *out)
 	log_write(s->log, level, "run",
 		  LOG_KV(LOG_STR("peer", s->peer_id), LOG_I64("exitCode", out->exit_code),
 			 LOG_STR("reason", run_outcome_reason(out)),
-			 LOG_U64("files", r->files_transferred), LOG_U64("deleted", r->files_deleted),
-			 LOG_U64("literal", r->bytes_literal), LOG_U64("wireIn", r->wire.socket_in),
+			 LOG_U64("files", r->files_transferred),
+			 LOG_U64("deleted", r->files_deleted), LOG_U64("literal", r->bytes_literal),
+			 LOG_U64("wireIn", r->wire.socket_in),
 			 LOG_U64("wireOut", r->wire.socket_out)),
 		  "%s%s%s", what, r->err.code ? ": " : "", r->err.code ? r->err.msg : "");
 }

@@ -27,8 +27,8 @@ enum served_end {
 /* Runs one session over t (ownership taken). Returns what came of it; *code is the exit code. */
 enum served_end served_run(const struct served *s, struct transport *t, int *code);
 
-/* Opens the directory of "--root DIR" or "--source DIR", of which exactly one is given. Sets s->role
- * and s->root_fd. -1 with *e ERR_USAGE. */
+/* Opens the directory of "--root DIR" or "--source DIR", of which exactly one is given. Sets
+ * s->role and s->root_fd. -1 with *e ERR_USAGE. */
 int served_open(struct served *s, const char *root, const char *source, struct err *e);
 
 /* "receive" for a destination, "send" for a source: what the peer has to ask for. */

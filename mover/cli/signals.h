@@ -12,9 +12,9 @@
 #include "err.h"
 
 enum signals_mode {
-	SIGNALS_ONCE,     /* a second signal ends the process at once, with 128 + its number */
-	SIGNALS_COUNT,    /* the process looks at signals_count() itself */
-	SIGNALS_SESSION,  /* like SIGNALS_COUNT, and SIGINT is ignored: the parent passes it on */
+	SIGNALS_ONCE,    /* a second signal ends the process at once, with 128 + its number */
+	SIGNALS_COUNT,   /* the process looks at signals_count() itself */
+	SIGNALS_SESSION, /* like SIGNALS_COUNT, and SIGINT is ignored: the parent passes it on */
 };
 
 /* Installs the handlers and forgets signals that came before. After fork() the child calls it

@@ -94,7 +94,7 @@ static int session(const struct opt_command *self, const struct stdio_options *o
 		return cli_error(self->name, &e);
 	}
 	/* The peer hears of failures by the protocol; stderr is for what that can't carry. */
-	enum log_level level = o->verbose > 1   ? LOG_LEVEL_DEBUG
+	enum log_level level = o->verbose > 1    ? LOG_LEVEL_DEBUG
 			       : o->verbose == 1 ? LOG_LEVEL_INFO
 						 : LOG_LEVEL_ERROR;
 	log_init(&log, STDERR_FILENO, level, (enum log_format)o->log_format);
@@ -135,14 +135,26 @@ static const char *const log_formats[] = {"text", "json", NULL};
 	}
 
 #define COMMON                                                                                     \
-	{.name = "bwlimit", .kind = OPT_RATE, AT(bwlimit),                                         \
+	{.name = "bwlimit",                                                                        \
+	 .kind = OPT_RATE,                                                                         \
+	 AT(bwlimit),                                                                              \
 	 .help = "send at most so many bytes per second"},                                         \
-	{.name = "report", .kind = OPT_STRING, .arg = "FILE", AT(report),                          \
-	 .help = "write the report (one JSON document) to this file"},                             \
-	{.name = "log-format", .kind = OPT_ENUM, AT(log_format), .def = "text",                    \
-	 .names = log_formats, .help = "form of the log on stderr"},                               \
-	{.name = "verbose", .short_name = 'v', .kind = OPT_COUNT, AT(verbose),                     \
-	 .help = "log more than errors"},                                                          \
+		{.name = "report",                                                                 \
+		 .kind = OPT_STRING,                                                               \
+		 .arg = "FILE",                                                                    \
+		 AT(report),                                                                       \
+		 .help = "write the report (one JSON document) to this file"},                     \
+		{.name = "log-format",                                                             \
+		 .kind = OPT_ENUM,                                                                 \
+		 AT(log_format),                                                                   \
+		 .def = "text",                                                                    \
+		 .names = log_formats,                                                             \
+		 .help = "form of the log on stderr"},                                             \
+		{.name = "verbose",                                                                \
+		 .short_name = 'v',                                                                \
+		 .kind = OPT_COUNT,                                                                \
+		 AT(verbose),                                                                      \
+		 .help = "log more than errors"},                                                  \
 	{                                                                                          \
 		0                                                                                  \
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The text for people that has a fixed form: rsync's itemized lines, its summary, its figures. Pure. */
+/* The text for people that has a fixed form: rsync's itemized lines, its summary, its figures.
+ * Pure. */
 #ifndef SCRIBE_SUMMARY_H
 #define SCRIBE_SUMMARY_H
 

@@ -23,6 +23,8 @@ struct summing {
 	uint64_t first; /* of the next frame */
 	struct buf sums, frame;
 	uint8_t *data; /* CHUNK bytes */
+	uint64_t data_to, hole_to; /* the extent that the last look met ends here */
+	struct h128 zero_leaf;
 };
 
 static int flush(struct summing *s, bool last, struct err *e)
@@ -41,6 +43,21 @@ static int leaf(struct summing *s, uint64_t index, struct h128 *out)
 {
 	uint64_t at = index * LEAF_BYTES;
 	size_t want = at >= s->size ? 0 : s->size - at < LEAF_BYTES ? (size_t)(s->size - at) : LEAF_BYTES;
+	if (want == LEAF_BYTES && at + want > s->data_to && at + want > s->hole_to) {
+		off_t next = lseek(s->fd, (off_t)at, SEEK_DATA);
+		if (next < 0 && errno == ENXIO)
+			s->hole_to = s->size;
+		else if (next > 0 && (uint64_t)next > at)
+			s->hole_to = (uint64_t)next;
+		else
+			next = lseek(s->fd, (off_t)at, SEEK_HOLE);
+		if (s->hole_to <= at)
+			s->data_to = next < 0 ? s->size : (uint64_t)next;
+	}
+	if (want == LEAF_BYTES && at + want <= s->hole_to && at + want > s->data_to) {
+		*out = s->zero_leaf;
+		return 0;
+	}
 	if (want && sys_pread(s->fd, s->data, want, at) != (ssize_t)want)
 		return -1;
 	*out = hash128(&s->D->key, s->data, want);
@@ -157,6 +174,9 @@ static int answer_sums(struct summing *s, const struct link_frame *f, struct err
 		return err_set(e, ERR_PROTOCOL, "the source asked for sums in an unknown way");
 	s->fid = m.fid;
 	s->level = m.level;
+	s->data_to = s->hole_to = 0;
+	memset(s->data, 0, LEAF_BYTES);
+	s->zero_leaf = hash128(&s->D->key, s->data, LEAF_BYTES);
 	s->fd = open_basis(s->D, m.fid, &s->size);
 	int r = 0;
 	if (s->fd >= 0 && m.first < INT64_MAX / LEAF_BYTES / WINDOW_LEAVES) {

@@ -32,13 +32,14 @@ void item_line(struct dest *D, const char code[11], const struct dir *d, struct 
 		buf_puts(&path, ".");
 	if (code[1] == 'd' || (code[0] == '*' && code[10] == 'd'))
 		buf_puts(&path, "/");
-	struct msg_item m = {.path = {.p = path.data, .n = path.len}, .arrow = (uint8_t)arrow, .target = target};
+	struct msg_item m = {.seq = D->line_seq ? D->line_seq : ++D->next_seq, .path = {.p = path.data, .n = path.len}, .arrow = (uint8_t)arrow, .target = target};
 	memcpy(m.code, code, CODE);
 	if (code[0] == '*')
 		m.code[10] = ' ';
 	buf_clear(&D->frame);
 	msg_item_encode(&m, &D->frame);
 	link_send(D->link, WIRE_ITEM, &D->frame, NULL);
+	D->line_seq = 0;
 	if (!D->c->events.item)
 		return;
 	char text[CODE + 1];
@@ -48,6 +49,12 @@ void item_line(struct dest *D, const char code[11], const struct dir *d, struct 
 	pthread_mutex_lock(&D->events_lock);
 	D->c->events.item(D->c->events.owner, &item);
 	pthread_mutex_unlock(&D->events_lock);
+}
+
+void item_void(struct dest *D, uint64_t seq)
+{
+	if (seq && (D->o->flags & OPT_ITEMIZE))
+		LINK_SEND(D->link, ITEM, item, NULL, .seq = seq);
 }
 
 static int delete_lines(struct dest *D, struct dir *d, struct bytes name)
@@ -238,6 +245,10 @@ static void inline_leaves(struct dest *D, struct visit *v, const struct entry *e
 static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, uint8_t own_type,
 		     enum want_mode mode, struct err *e)
 {
+	if ((en->flags & ENTRY_LINKED) && mode != WANT_COMPARE) {
+		group_set(D, en->group, GROUP_PENDING);
+		D->made_links = true;
+	}
 	if (dry(D) && mode != WANT_COMPARE)
 		return 0;
 	pthread_mutex_lock(&D->lock);
@@ -252,13 +263,10 @@ static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	struct dfile *f = dfile_new(D, dd, en, D->next_fid);
 	f->own_type = own_type;
 	f->compare_only = mode == WANT_COMPARE;
+	f->seq = f->compare_only ? ++D->next_seq : 0;
 	if (mode != WANT_FULL) {
 		f->basis_size = D->own.meta.size;
 		f->own_nlink = D->own.nlink;
-	}
-	if ((en->flags & ENTRY_LINKED) && mode != WANT_COMPARE) {
-		group_set(D, en->group, GROUP_PENDING);
-		D->made_links = true;
 	}
 	if (mode != WANT_COMPARE)
 		touch(D, dd);
@@ -430,6 +438,19 @@ static int replace_entry(struct dest *D, struct ddir *dd, struct visit *v, const
 	return new_entry(D, dd, v, en, own_type, false, e);
 }
 
+/* A dry run must not announce for every name of an inode what the first name's fix will have done. */
+static bool fixed_before(struct dest *D)
+{
+	if (D->own.nlink < 2 || D->own.meta.type == ENTRY_DIR)
+		return false;
+	uint64_t record[2] = {D->own.dev, D->own.ino};
+	uint64_t id = hash64(&D->key, record, sizeof record) | 1;
+	if (idmap_get(&D->fixed, id))
+		return true;
+	idmap_put(&D->fixed, id, 1);
+	return false;
+}
+
 /* Content and type are right: only attributes are brought in line. */
 static int fix_meta(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en)
 {
@@ -478,7 +499,7 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	}
 	if (look && own->size)
 		return want_file(D, dd, v, en, ENTRY_FILE, WANT_COMPARE, e);
-	if (!differs)
+	if (!differs || fixed_before(D))
 		return 0;
 	line(D, '.', code + 2, dd, en);
 	return fix_meta(D, dd, v, en);
@@ -557,7 +578,7 @@ static int same_special(struct dest *D, struct ddir *dd, struct visit *v, const 
 			group_set(D, en->group, GROUP_PENDING);
 		return make_special(D, dd, v, en, own->type);
 	}
-	if (!differs)
+	if (!differs || fixed_before(D))
 		return 0;
 	line(D, '.', code + 2, dd, en);
 	return fix_meta(D, dd, v, en);
@@ -602,11 +623,15 @@ int compare_over(struct dest *D, struct dfile *f, struct err *e)
 			? TREE_ERROR
 			: tree_read(&D->tree, &v, en.name, false, &D->own, &why);
 	bool differs = t == TREE_ENTRY && D->own.meta.type == ENTRY_FILE && code_diff(code, &en.meta, &D->own.meta);
+	D->line_seq = f->seq;
 	if (f->same) {
-		if (differs) {
+		if (differs && !fixed_before(D)) {
 			line(D, '.', code + 2, f->dd, &en);
 			fix_meta(D, f->dd, &v, &en);
 		}
+		if (D->line_seq)
+			item_void(D, f->seq);
+		D->line_seq = 0;
 		visit_release(&D->tree, &v);
 		file_over(D, f);
 		return 0;

@@ -60,6 +60,7 @@ struct dfile {
 	uint8_t own_type;    /* what stands there now, 0 = nothing */
 	bool link;	     /* no content: to be linked to the group's anchor */
 	bool compare_only;   /* WANT_COMPARE: the file may prove equal */
+	uint64_t seq;	     /* place of its itemize line, if that is only known later */
 	uint64_t group;	     /* hard-link group, 0 = none */
 	uint64_t basis_size; /* size of the old file if it serves as basis */
 	uint64_t own_nlink;
@@ -116,7 +117,8 @@ struct dest {
 	struct ddir *root;
 	struct task *tasks;
 	struct ptrmap requests;
-	uint64_t next_req, next_handle, next_fid;
+	uint64_t next_req, next_handle, next_fid, next_seq;
+	uint64_t line_seq; /* place of the next itemize line, 0: at the end */
 	unsigned lists_open;
 	struct ddir *stream_at;	 /* current directory of the running stream */
 	struct ddir *stream_top; /* where it began */
@@ -125,6 +127,7 @@ struct dest {
 	struct item own;
 	struct deletion *deletions, **deletions_end;
 	struct msg_root source_root;
+	struct idmap fixed; /* linked inodes whose attributes were set in this run */
 		bool changed; /* anything was or would be changed */
 	bool verifying;
 	bool delete_limit; /* --max-delete was reached */
@@ -207,6 +210,8 @@ int compare_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct
 		  struct err *e);
 void item_line(struct dest *D, const char code[11], const struct dir *d, struct bytes name, char arrow,
 	       struct bytes target);
+/* Gives up the reserved place of a file's itemize line. Any thread. */
+void item_void(struct dest *D, uint64_t seq);
 int item_deleting(struct dest *D, struct dir *d, struct bytes name, uint8_t type);
 
 /* writer.c */

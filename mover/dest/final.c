@@ -13,6 +13,8 @@
 #include "scan.h"
 #include "sys.h"
 
+enum { RACY_MARGIN_SECONDS = 120 };
+
 void state_remove(struct dest *D)
 {
 	pthread_mutex_lock(&D->state_lock);
@@ -174,7 +176,10 @@ static int write_record(struct dest *D, struct h128 root_hash, struct err *e)
 	size_t n = strnlen(D->o->source_id, SOURCE_ID_MAX);
 	memcpy(r.source_id, *D->o->source_id ? D->o->source_id : D->record.source_id, *D->o->source_id ? n : strlen(D->record.source_id));
 	memcpy(r.run_id, D->o->run_id, sizeof r.run_id);
-	bool news = !D->record.present || D->changed || D->racy_seen ||
+	/* Entries too young to trust were compared by content and agreed: once they are old enough, a newer
+	 * clock spares the next runs that work. Until then nothing would be won by writing. */
+	bool older = D->racy_seen && D->begin.clock > D->record.source_clock + RACY_MARGIN_SECONDS;
+	bool news = !D->record.present || D->changed || older ||
 		    strcmp(r.source_id, D->record.source_id) != 0 || r.sync_number != D->record.sync_number;
 	if (!news || (D->o->flags & OPT_DRY_RUN))
 		return 0;

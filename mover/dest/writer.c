@@ -127,6 +127,7 @@ static void remove_temp(struct dest *D, struct dfile *f)
 static void drop(struct dest *D, struct dfile *f, const struct err *why, bool silent)
 {
 	remove_temp(D, f);
+	item_void(D, f->seq);
 	if (f->group)
 		group_set(D, f->group, GROUP_LOST);
 	if (why->code == ERR_VERIFY) {
@@ -263,6 +264,26 @@ static int put_hole(struct dest *D, struct dfile *f, uint64_t offset, uint64_t n
 	return 0;
 }
 
+/* Copies a range into a file that is a hole there; holes stay. */
+static int copy_extents(int from, uint64_t src, int to, uint64_t dst, uint64_t n)
+{
+	uint64_t end = src + n;
+	for (uint64_t at = src; at < end;) {
+		off_t data = lseek(from, (off_t)at, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		uint64_t start = data < 0 || (uint64_t)data < at ? at : (uint64_t)data;
+		if (start >= end)
+			return 0;
+		off_t hole = lseek(from, (off_t)start, SEEK_HOLE);
+		uint64_t stop = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
+		if (sys_copy_range(from, start, to, dst + (start - src), stop - start) < 0)
+			return -1;
+		at = stop;
+	}
+	return 0;
+}
+
 static int put_copy(struct dest *D, struct dfile *f, uint64_t dst, uint64_t src, uint64_t n, struct err *e)
 {
 	if (dst > (uint64_t)INT64_MAX - n || src > f->basis_size || n > f->basis_size - src)
@@ -279,7 +300,9 @@ static int put_copy(struct dest *D, struct dfile *f, uint64_t dst, uint64_t src,
 		return 0;
 	if (f->basis_fd < 0)
 		return err_set(e, ERR_PARTIAL, "the old file vanished");
-	if (sys_copy_range(f->basis_fd, src, f->fd, dst, n) < 0)
+	int r = f->way == WAY_CLONE ? sys_copy_range(f->basis_fd, src, f->fd, dst, n)
+				    : copy_extents(f->basis_fd, src, f->fd, dst, n);
+	if (r < 0)
 		return err_sys(e, ERR_FAILURE, "cannot copy from the old file");
 	D->c->stats->bytes_written += n;
 	return 0;

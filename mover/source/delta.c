@@ -39,7 +39,6 @@ static int emit(void *arg, const struct rsdelta_cmd *c, struct err *e)
 	}
 	if (flush_literal(em, e) < 0)
 		return -1;
-	em->p->differs = true;
 	return patch_copy(em->p, c->src, em->window + c->from, c->len, e);
 }
 

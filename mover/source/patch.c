@@ -20,7 +20,6 @@
 
 enum {
 	BATCH_LEAVES = SUMS_COUNT_MAX,
-	EARLY_LEAVES = 64,	    /* after so many, a file that differs nearly everywhere is given up on */
 	LONG_RUN = 32,		    /* leaves; longer runs are taken as rewritten or moved, not as scattered */
 	ANCHOR_FROM = 16 << 20,	    /* bytes in doubt from which anchors pay */
 	PAGES = LEAF_BYTES / PAGE_BYTES,
@@ -86,25 +85,50 @@ int patch_signature(struct patch *p, uint64_t offset, uint64_t length, struct er
 	return r;
 }
 
-/* Copies are held back until something differs, so that an equal file sends nothing at all. */
-int patch_copy(struct patch *p, uint64_t dst, uint64_t src, uint64_t n, struct err *e)
+/* Neighbouring copies and holes are put together before they are sent. */
+static int flush_held(struct patch *p, struct err *e)
 {
+	uint64_t n = p->held.length;
+	p->held.length = 0;
+	if (n == 0)
+		return 0;
+	return p->held.hole ? worker_hole(p->w, p->j, p->held.dst, n, e)
+			    : worker_copy(p->w, p->j, p->held.dst, p->held.src, n, e);
+}
+
+static int hold(struct patch *p, bool hole, uint64_t dst, uint64_t src, uint64_t n, struct err *e)
+{
+	if (p->probing)
+		return 0;
 	p->covered += n;
-	if (p->held.length && p->held.dst + p->held.length == dst && p->held.src + p->held.length == src) {
+	if (p->held.length && p->held.hole == hole && p->held.dst + p->held.length == dst &&
+	    (hole || p->held.src + p->held.length == src)) {
 		p->held.length += n;
 		return 0;
 	}
-	if (p->held.length && worker_copy(p->w, p->j, p->held.dst, p->held.src, p->held.length, e) < 0)
+	if (flush_held(p, e) < 0)
 		return -1;
+	p->held.hole = hole;
 	p->held.dst = dst;
 	p->held.src = src;
 	p->held.length = n;
 	return 0;
 }
 
+int patch_copy(struct patch *p, uint64_t dst, uint64_t src, uint64_t n, struct err *e)
+{
+	return hold(p, false, dst, src, n, e);
+}
+
+/* A leaf that agrees. Zeros become a hole, whatever the old file has there. */
+static int leaf_same(struct patch *p, uint64_t leaf, size_t n, struct h128 own, struct err *e)
+{
+	uint64_t at = leaf * LEAF_BYTES;
+	return hold(p, n == LEAF_BYTES && h128_equal(own, p->zero_leaf), at, at, n, e);
+}
+
 int patch_literal(struct patch *p, uint64_t from, uint64_t to, struct err *e)
 {
-	p->differs = true;
 	return worker_send_range(p->w, p->j, p->fd, from, to, NULL, &p->covered, e);
 }
 
@@ -119,17 +143,43 @@ static bool all_zero(const uint8_t *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-/* Reads one leaf of the source into w->data and adds its term to the content sum. */
-static int read_leaf(struct patch *p, uint64_t index, size_t n, struct err *e)
+static void note_leaf(struct patch *p, uint64_t index, const uint8_t *data, size_t n, struct h128 *own)
 {
-	struct worker *w = p->w;
-	ssize_t got = sys_pread(p->fd, w->data, n, index * LEAF_BYTES);
-	if (got < 0)
-		return err_sys(e, ERR_PARTIAL, "cannot read");
-	if ((size_t)got != n)
-		return err_set(e, ERR_CHANGED, "file became shorter while it was read");
-	if (!all_zero(w->data, n))
-		h128_add(&p->content, hash_leaf_term(index, hash128(NULL, w->data, n)));
+	if (all_zero(data, n)) {
+		*own = n == LEAF_BYTES ? p->zero_leaf : hash128(&p->w->s->key, data, n);
+		return;
+	}
+	h128_add(&p->content, hash_leaf_term(index, hash128(NULL, data, n)));
+	*own = hash128(&p->w->s->key, data, n);
+}
+
+/* The keyed hashes of the source's leaves [first, first + count), each added to the content sum; holes are
+ * not read. */
+static int read_leaves(struct patch *p, uint64_t first, uint64_t count, struct h128 *own, struct err *e)
+{
+	uint8_t *data = p->w->data;
+	uint64_t end = (first + count) * LEAF_BYTES < p->size ? (first + count) * LEAF_BYTES : p->size;
+	for (uint64_t at = first * LEAF_BYTES; at < end;) {
+		off_t next = lseek(p->fd, (off_t)at, SEEK_DATA);
+		uint64_t start = next < 0 ? (errno == ENXIO ? end : at) : (uint64_t)next;
+		for (; at + LEAF_BYTES <= start && at + LEAF_BYTES <= end; at += LEAF_BYTES)
+			own[at / LEAF_BYTES - first] = p->zero_leaf;
+		if (at >= end)
+			break;
+		size_t want = end - at < SEGMENT_RAW_MAX ? (size_t)(end - at) : SEGMENT_RAW_MAX;
+		uint64_t since = run_now_ns();
+		ssize_t got = sys_pread(p->fd, data, want, at);
+		p->w->s->c->stats->ns_read += run_now_ns() - since;
+		if (got < 0)
+			return err_sys(e, ERR_PARTIAL, "cannot read");
+		if ((size_t)got != want)
+			return err_set(e, ERR_CHANGED, "file became shorter while it was read");
+		for (size_t k = 0; k < want; k += LEAF_BYTES) {
+			uint64_t index = (at + k) / LEAF_BYTES;
+			note_leaf(p, index, data + k, want - k < LEAF_BYTES ? want - k : LEAF_BYTES, &own[index - first]);
+		}
+		at += want;
+	}
 	return 0;
 }
 
@@ -186,7 +236,7 @@ static int run_over(struct patch *p, uint64_t first, uint64_t last, struct err *
 	uint64_t end = last * LEAF_BYTES < p->size ? last * LEAF_BYTES : p->size;
 	bool tail = end == p->size && last - first >= 2 && p->size != p->j->basis_size;
 	p->differs = true;
-	if (p->stop_at_difference)
+	if (p->probing)
 		return 0;
 	if (last - first > LONG_RUN || tail) {
 		ranges_add(&p->doubt, first * LEAF_BYTES, end);
@@ -195,57 +245,106 @@ static int run_over(struct patch *p, uint64_t first, uint64_t last, struct err *
 	return scattered(p, first, last, e);
 }
 
-/* Step 1. Sets p->early when it gave up before the end. */
+/* The digest of one window's leaves, those beyond the end of the file counting as empty. */
+static struct h128 window_digest(struct patch *p, const struct h128 *own, uint64_t count)
+{
+	uint8_t *raw = p->window_raw;
+	struct h128 empty = hash128(&p->w->s->key, raw, 0);
+	for (uint64_t i = 0; i < WINDOW_LEAVES; i++)
+		h128_store(raw + 16 * i, i < count ? own[i] : empty);
+	return hash128(&p->w->s->key, raw, WINDOW_LEAVES * 16);
+}
+
+/* Are the leaves of window w the basis's? Large files are asked by the window first. 1 yes, 0 no, -1. */
+static int window_same(struct patch *p, uint64_t w, const struct h128 *own, uint64_t count, struct err *e)
+{
+	if (p->size <= (uint64_t)WINDOW_LEAVES * LEAF_BYTES || p->size != p->j->basis_size)
+		return 0;
+	if (w % BATCH_LEAVES == 0) {
+		uint64_t windows = (p->size / LEAF_BYTES + WINDOW_LEAVES) / WINDOW_LEAVES - w;
+		if (ask(p, SUMS_WINDOWS, w, windows < BATCH_LEAVES ? windows : BATCH_LEAVES, (struct bytes){0}, e) < 0)
+			return -1;
+		buf_clear(&p->windows);
+		buf_put(&p->windows, p->sums.data, p->sums.len);
+	}
+	size_t at = (size_t)(w % BATCH_LEAVES) * 16;
+	return at + 16 <= p->windows.len &&
+	       h128_equal(h128_load(p->windows.data + at), window_digest(p, own, count));
+}
+
+static int window_leaves(struct patch *p, uint64_t first, uint64_t count, const struct h128 *own,
+			 struct buf *batch, struct err *e)
+{
+	buf_clear(batch);
+	if (first == 0 && p->j->leaf_count) {
+		buf_put(batch, p->j->leaves, p->j->leaf_count * 16);
+	} else {
+		if (ask(p, SUMS_LEAVES, first, count, (struct bytes){0}, e) < 0)
+			return -1;
+		buf_put(batch, p->sums.data, p->sums.len);
+	}
+	uint64_t bad = 0;
+	for (uint64_t i = 0; i < count; i++) {
+		uint64_t leaf = first + i;
+		size_t n = leaf_length(p->size, leaf);
+		bool same = n == leaf_length(p->j->basis_size, leaf) && (size_t)i * 16 + 16 <= batch->len &&
+			    h128_equal(h128_load(batch->data + i * 16), own[i]);
+		if (!same) {
+			bad++;
+			p->run = p->run == UINT64_MAX ? leaf : p->run;
+			continue;
+		}
+		if (p->run != UINT64_MAX && run_over(p, p->run, leaf, e) < 0)
+			return -1;
+		p->run = UINT64_MAX;
+		if (leaf_same(p, leaf, n, own[i], e) < 0)
+			return -1;
+	}
+	/* A large file that differs nearly everywhere stands elsewhere, or is another one. */
+	p->early = first == 0 && p->size > ANCHOR_FROM && bad * 4 > count * 3;
+	return 0;
+}
+
+/* Step 1: leaves at equal offsets. Sets p->early when it gave up after the first window. */
 static int aligned(struct patch *p, struct err *e)
 {
 	uint64_t leaves = (p->size + LEAF_BYTES - 1) / LEAF_BYTES;
-	uint64_t run = UINT64_MAX;
-	uint64_t bad = 0;
+	CLEANUP_FREE struct h128 *own = mem_alloc(WINDOW_LEAVES, sizeof *own);
 	CLEANUP_BUF struct buf batch;
 	buf_init(&batch, BATCH_LEAVES * 16);
-	for (uint64_t i = 0; i < leaves; i++) {
-		if (i == 0 && p->j->leaf_count) {
-			buf_put(&batch, p->j->leaves, p->j->leaf_count * 16);
-		} else if (i % BATCH_LEAVES == 0) {
-			uint64_t count = leaves - i < BATCH_LEAVES ? leaves - i : BATCH_LEAVES;
-			/* A first taste of a large file costs little; most of it may stand elsewhere. */
-			if (i == 0 && p->size > ANCHOR_FROM && count > EARLY_LEAVES)
-				count = EARLY_LEAVES;
-			if (ask(p, SUMS_LEAVES, i, count, (struct bytes){0}, e) < 0)
-				return -1;
-			buf_clear(&batch);
-			buf_put(&batch, p->sums.data, p->sums.len);
-		} else if (i == EARLY_LEAVES && p->size > ANCHOR_FROM && !p->j->leaf_count) {
-			if (bad * 4 > (uint64_t)EARLY_LEAVES * 3) {
-				p->early = true;
-				ranges_add(&p->doubt, run == UINT64_MAX ? i * LEAF_BYTES : run * LEAF_BYTES, p->size);
-				return 0;
-			}
-			uint64_t count = leaves < BATCH_LEAVES ? leaves - i : (uint64_t)BATCH_LEAVES - i;
-			if (ask(p, SUMS_LEAVES, i, count, (struct bytes){0}, e) < 0)
-				return -1;
-			buf_put(&batch, p->sums.data, p->sums.len);
-		}
-		size_t n = leaf_length(p->size, i);
-		if (read_leaf(p, i, n, e) < 0)
+	memset(p->w->data, 0, LEAF_BYTES);
+	p->zero_leaf = hash128(&p->w->s->key, p->w->data, LEAF_BYTES);
+	p->run = UINT64_MAX;
+	for (uint64_t first = 0; first < leaves; first += WINDOW_LEAVES) {
+		uint64_t count = leaves - first < WINDOW_LEAVES ? leaves - first : WINDOW_LEAVES;
+		if (read_leaves(p, first, count, own, e) < 0)
 			return -1;
-		size_t at = (size_t)(i % BATCH_LEAVES) * 16;
-		bool same = n == leaf_length(p->j->basis_size, i) && at + 16 <= batch.len &&
-			    h128_equal(h128_load(batch.data + at), hash128(&p->w->s->key, p->w->data, n));
-		if (!same) {
-			bad++;
-			run = run == UINT64_MAX ? i : run;
+		int same = window_same(p, first / WINDOW_LEAVES, own, count, e);
+		if (same < 0)
+			return -1;
+		if (same && p->run != UINT64_MAX && run_over(p, p->run, first, e) < 0)
+			return -1;
+		if (same) {
+			p->run = UINT64_MAX;
+			for (uint64_t i = 0; i < count; i++)
+				if (leaf_same(p, first + i, leaf_length(p->size, first + i), own[i], e) < 0)
+					return -1;
 			continue;
 		}
-		if (run != UINT64_MAX && run_over(p, run, i, e) < 0)
+		if (window_leaves(p, first, count, own, &batch, e) < 0)
 			return -1;
-		run = UINT64_MAX;
-		if (p->stop_at_difference && p->differs)
+		if (p->probing && (p->differs || p->run != UINT64_MAX)) {
+			p->differs = true;
 			return 0;
-		if (patch_copy(p, i * LEAF_BYTES, i * LEAF_BYTES, n, e) < 0)
-			return -1;
+		}
+		if (p->early) {
+			uint64_t from = p->run == UINT64_MAX ? (first + count) * LEAF_BYTES : p->run * LEAF_BYTES;
+			ranges_add(&p->doubt, from, p->size);
+			p->differs = true;
+			return 0;
+		}
 	}
-	return run == UINT64_MAX ? 0 : run_over(p, run, leaves, e);
+	return p->run == UINT64_MAX ? 0 : run_over(p, p->run, leaves, e);
 }
 
 /* The content sum over the whole file, and its anchors, in one reading. */
@@ -424,6 +523,57 @@ static int moved(struct patch *p, struct err *e)
 	return r;
 }
 
+/* Only finds out whether the content agrees; sends nothing. 1 same, 0 differs, -1 on failure. */
+static int probe(struct patch *p, struct err *e)
+{
+	p->probing = true;
+	if (aligned(p, e) < 0)
+		return -1;
+	bool same = !p->differs && p->size == p->j->basis_size;
+	p->probing = p->differs = p->early = false;
+	p->content = (struct h128){0};
+	p->doubt.n = 0;
+	return same;
+}
+
+static int describe(struct patch *p, struct err *e)
+{
+	if (aligned(p, e) < 0)
+		return -1;
+	uint64_t in_doubt = 0;
+	for (size_t i = 0; i < p->doubt.n; i++)
+		in_doubt += p->doubt.v[i].end - p->doubt.v[i].start;
+	if ((p->early || in_doubt > ANCHOR_FROM) && moved(p, e) < 0)
+		return -1;
+	if (patch_rest(p, e) < 0)
+		return -1;
+	return flush_held(p, e);
+}
+
+static int patch(struct patch *p, struct err *e)
+{
+	struct worker *w = p->w;
+	struct job *j = p->j;
+	struct h128 none = {0};
+	struct err why = {0};
+	int same = j->mode == WANT_COMPARE ? probe(p, &why) : 0;
+	if (same > 0)
+		return worker_send_end(w, j, FILE_SAME, 0, p->size, 0, none, NULL, e);
+	if (same == 0 && (w->s->c->options->flags & OPT_DRY_RUN))
+		return worker_send_end(w, j, FILE_DIFFERS, 0, p->size, 0, none, NULL, e);
+	if (same == 0 && describe(p, &why) == 0)
+		return worker_finish(w, j, p->fd, p->content, p->covered, e);
+	if (why.code != ERR_PARTIAL && why.code != ERR_CHANGED) {
+		*e = why;
+		return -1;
+	}
+	struct bytes name = {.p = (const uint8_t *)j->name, .n = j->name_len};
+	source_leave_out(w->s, j->dir, name);
+	source_issue(w->s, ISSUE_FAILED, why.code, why.sys, j->dir, name, why.msg);
+	return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED, why.sys, p->size,
+			       p->covered, none, NULL, e);
+}
+
 int worker_send_patch(struct worker *w, struct job *j, int fd, struct err *e)
 {
 	struct patch *p = mem_alloc(1, sizeof *p);
@@ -431,38 +581,13 @@ int worker_send_patch(struct worker *w, struct job *j, int fd, struct err *e)
 	p->j = j;
 	p->fd = fd;
 	p->size = w->item.meta.size;
-	p->stop_at_difference = j->mode == WANT_COMPARE && (w->s->c->options->flags & OPT_DRY_RUN);
 	buf_init(&p->sums, RSDELTA_SIG_MAX);
-	struct err why = {0};
-	int r = aligned(p, &why);
-	uint64_t in_doubt = 0;
-	for (size_t i = 0; i < p->doubt.n; i++)
-		in_doubt += p->doubt.v[i].end - p->doubt.v[i].start;
-	if (r == 0 && !p->stop_at_difference && (p->early || in_doubt > ANCHOR_FROM))
-		r = moved(p, &why);
-	if (r == 0 && !p->stop_at_difference)
-		r = patch_rest(p, &why);
-	bool same = !p->differs && p->size == j->basis_size && p->covered == p->size &&
-		    p->held.dst == 0 && p->held.src == 0 && p->held.length == p->size;
-	if (r < 0 && (why.code == ERR_PARTIAL || why.code == ERR_CHANGED)) {
-		struct bytes name = {.p = (const uint8_t *)j->name, .n = j->name_len};
-		source_leave_out(w->s, j->dir, name);
-		source_issue(w->s, ISSUE_FAILED, why.code, why.sys, j->dir, name, why.msg);
-		r = worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED, why.sys, p->size,
-				    p->covered, (struct h128){0}, NULL, e);
-	} else if (r < 0) {
-		*e = why;
-	} else if (p->stop_at_difference && !same) {
-		r = worker_send_end(w, j, FILE_DIFFERS, 0, p->size, 0, (struct h128){0}, NULL, e);
-	} else if (same && j->mode == WANT_COMPARE) {
-		r = worker_send_end(w, j, FILE_SAME, 0, p->size, 0, (struct h128){0}, NULL, e);
-	} else {
-		if (p->held.length)
-			r = worker_copy(w, j, p->held.dst, p->held.src, p->held.length, e);
-		if (r == 0)
-			r = worker_finish(w, j, fd, p->content, p->covered, e);
-	}
+	buf_init(&p->windows, BATCH_LEAVES * 16);
+	p->window_raw = mem_alloc(WINDOW_LEAVES, 16);
+	int r = patch(p, e);
 	buf_release(&p->sums);
+	buf_release(&p->windows);
+	free(p->window_raw);
 	free(p->doubt.v);
 	free(p->found.v);
 	free(p);

@@ -23,13 +23,19 @@ struct patch {
 	struct h128 content;  /* sum of leaf terms of the source file */
 	uint64_t covered;     /* bytes described so far, held copy included */
 	struct buf sums;      /* the destination's last answer */
+	struct buf windows;   /* its digests of the windows now compared */
+	uint8_t *window_raw;  /* scratch: the leaf hashes of one window */
+	struct h128 zero_leaf; /* keyed hash of a leaf of zeros */
+	uint64_t run;	      /* first leaf of the running difference, UINT64_MAX = none */
 	struct ranges doubt;  /* not yet described */
 	struct ranges found;  /* described as moved */
 	struct shift_map map; /* where moved content stands */
 	struct {
+		bool hole;
 		uint64_t dst, src, length;
-	} held; /* a copy not yet sent */
-	bool differs, early, stop_at_difference;
+	} held; /* a copy or hole not yet sent */
+	bool differs, early;
+	bool probing; /* only finding out, nothing is sent */
 };
 
 /* Adds [start, end) behind the ranges already there; merges with the last if they touch. */

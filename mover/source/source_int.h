@@ -16,7 +16,7 @@
 #include "source.h"
 #include "tree.h"
 
-enum { WORKERS_MAX = 4, JOBS_MAX = 4608, READ_TRIES = 3 };
+enum { LINES_HELD_MAX = 1 << 16, WORKERS_MAX = 4, JOBS_MAX = 4608, READ_TRIES = 3 };
 
 /* One file to be read. */
 struct job {
@@ -81,6 +81,9 @@ struct source {
 	/* Guarded by events_lock: callbacks come one at a time. */
 	pthread_mutex_t events_lock;
 	struct idmap reported; /* path ids already reported as problems */
+	/* Main only: itemize lines that came before their turn. */
+	struct ptrmap lines; /* seq -> struct link_frame */
+	uint64_t next_line;
 };
 
 void *lister_main(void *arg);

@@ -171,6 +171,15 @@ static int authenticate(struct attempt *a, struct err *e)
 {
 	static const char step[] = "authentication";
 	int rc;
+	/*
+	 * Asked for first, since its answer comes behind the server's list of signature algorithms:
+	 * without that list libssh would sign with RSA and SHA-1, and refuse itself.
+	 */
+	while ((rc = ssh_service_request(a->conn->session, "ssh-userauth")) == SSH_AGAIN)
+		if (wait_step(a, step, e) < 0)
+			return -1;
+	if (rc != SSH_OK)
+		return step_failed(a, step, e);
 	while ((rc = ssh_userauth_publickey(a->conn->session, NULL, a->identity)) == SSH_AUTH_AGAIN)
 		if (wait_step(a, step, e) < 0)
 			return -1;

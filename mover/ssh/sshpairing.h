@@ -135,6 +135,40 @@ __attribute__((unused)) static int connect_loopback(uint16_t port)
 	return fd;
 }
 
+/*
+ * A process between client and server. It passes everything on to the server, and of the answers the
+ * first `back` bytes; the rest it swallows, or leaves unread.
+ */
+__attribute__((unused)) static pid_t odd_relay(uint16_t to, size_t back, bool swallow, uint16_t *port)
+{
+	int listening = listen_loopback(port);
+	pid_t pid = fork();
+	if (pid) {
+		close(listening);
+		return pid;
+	}
+	static char buf[65536];
+	int client = accept4(listening, NULL, NULL, SOCK_CLOEXEC);
+	int server = connect_loopback(to);
+	for (;;) {
+		struct pollfd fds[2] = {{.fd = client, .events = POLLIN},
+					{.fd = back || swallow ? server : -1, .events = POLLIN}};
+		if (poll(fds, 2, -1) < 0)
+			_exit(1);
+		if (fds[0].revents) {
+			ssize_t n = read(client, buf, sizeof buf);
+			if (n <= 0 || send(server, buf, (size_t)n, MSG_NOSIGNAL) != n)
+				_exit(0);
+		}
+		if (fds[1].revents) {
+			ssize_t n = read(server, buf, back && back < sizeof buf ? back : sizeof buf);
+			if (n <= 0 || (back && send(client, buf, (size_t)n, MSG_NOSIGNAL) != n))
+				_exit(0);
+			back -= back ? (size_t)n : 0;
+		}
+	}
+}
+
 /* The byte stream that tests send: a random block, repeated; its length is coprime to every buffer. */
 __attribute__((unused)) static uint8_t *pattern_make(unsigned seed)
 {

@@ -349,7 +349,7 @@ static void ssh_asks_for_other_things(void **state)
 		int served;
 		struct stat st;
 		int rc = run_ssh(c, "/dev/null", out, 2000, &served, asked[i]);
-		if (rc == 0 || served == 0)
+		if (rc == 0 || (served == 0 && asked[i] != terminal))
 			fail_msg("case %zu: ssh %d, server %d", i, rc, served);
 		assert_int_equal(stat(out, &st), 0);
 		assert_int_equal(st.st_size, 0);

@@ -220,6 +220,42 @@ static void an_absent_reader_pushes_back(void **state)
 	assert_int_equal(served_status(&s), 0);
 }
 
+/* Writes until the window is used up for good; its size in MiB, rounded, is the exit status. */
+static int serve_window(struct transport *t, const struct ssh_session_info *info, void *arg)
+{
+	(void)info;
+	(void)arg;
+	static const uint8_t zeros[65536];
+	uint64_t total = 0;
+	for (int quiet = 0; quiet < 5;) {
+		struct err e;
+		struct pollfd fds[TRANSPORT_POLLFDS];
+		ssize_t n = t->ops->write(t, zeros, sizeof zeros, &e);
+		if (n < 0)
+			return 90;
+		total += (uint64_t)n;
+		if (n > 0)
+			quiet = 0;
+		else if (poll(fds, (nfds_t)t->ops->pollfds(t, fds, true), 100) == 0)
+			quiet++;
+	}
+	return (int)((total + (1 << 19)) >> 20);
+}
+
+/* Without it one stream is limited to 1.28 MB per round trip. */
+static void the_receive_window_is_large(void **state)
+{
+	struct served s = serve_one(rig_of(state), NULL, serve_window, NULL);
+	uint16_t port;
+	pid_t relay = odd_relay(s.port, 8192, true, &port);
+	struct ssh_dial d = dial_to(rig_of(state), port);
+	struct transport *t = dial(&d);
+	assert_int_equal(served_status(&s), 16);
+	kill(relay, SIGKILL);
+	waitpid(relay, NULL, 0);
+	t->ops->free(t);
+}
+
 /* Ends */
 
 struct lines {
@@ -513,6 +549,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(opposed_bulk_with_small_socket_buffers),
 		cmocka_unit_test(opposed_bulk_across_key_exchanges),
 		cmocka_unit_test(an_absent_reader_pushes_back),
+		cmocka_unit_test(the_receive_window_is_large),
 		cmocka_unit_test(exit_status_and_stderr_arrive),
 		cmocka_unit_test(last_words_are_read_after_the_connection_is_gone),
 		cmocka_unit_test(a_killed_server_is_no_clean_end),

@@ -85,8 +85,11 @@ def _walk_dir(fd, rel, lost_found):
             os.close(sub)
 
 
+STAMP = ("inode", "mode", "uid", "gid", "links", "size", "mtime", "ctime")
+
+
 def stamps(root):
-    """What must not move when nothing is written: {rel: (ino, mode, ids, size, mtime, ctime)}."""
+    """What must not move when nothing is written: {rel: values named by STAMP}."""
     return {
         rel: (
             st.st_ino, st.st_mode, st.st_uid, st.st_gid, st.st_nlink, st.st_size, st.st_mtime_ns,

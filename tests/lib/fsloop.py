@@ -62,5 +62,5 @@ class Filesystem:
         if self.mounted:
             subprocess.run(["umount", self.path], capture_output=True, check=False)
             subprocess.run(["umount", "-l", self.path], capture_output=True, check=False)
-        if kind and self.image:
+        if kind and issubclass(kind, Exception) and self.image:
             rig.note(f"to look at it: mount -o loop {self.image} {self.path}")

@@ -1,3 +1,4 @@
+#!/bin/sh
 # SPDX-License-Identifier: Apache-2.0
 mkdir source
 "$MOVER" keygen key >/dev/null
