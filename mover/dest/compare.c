@@ -30,7 +30,7 @@ void item_line(struct dest *D, const char code[11], const struct dir *d, struct 
 	dir_path(d, name, &path);
 	if (path.len == 0)
 		buf_puts(&path, ".");
-	if (code[1] == 'd' || (code[0] == '*' && code[10] == 'd'))
+	if (code[0] == '*' ? code[10] == 'd' : code[1] == 'd')
 		buf_puts(&path, "/");
 	struct msg_item m = {.seq = D->line_seq ? D->line_seq : ++D->next_seq, .path = {.p = path.data, .n = path.len}, .arrow = (uint8_t)arrow, .target = target};
 	memcpy(m.code, code, CODE);
@@ -522,6 +522,22 @@ static int opaque_dir(struct dest *D, struct ddir *dd, const struct entry *en, b
 			 .path = {.p = path.data, .n = path.len});
 }
 
+/* Whoever is not root needs write permission in a directory for the time of the work; its own mode is set
+ * again when it is finished. */
+static void loosen(struct dest *D, struct ddir *dd)
+{
+	struct err why;
+	struct stat st;
+	if (geteuid() == 0 || dry(D))
+		return;
+	int fd = dir_pin(D->dirs, dd->d, &why);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700 && sys_fchmod(fd, (st.st_mode & 07777) | 0700) == 0)
+		dd->touched = true;
+	dir_unpin(D->dirs, dd->d);
+}
+
 static int same_dir(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, struct err *e)
 {
 	char code[CODE + 1];
@@ -545,6 +561,7 @@ static int same_dir(struct dest *D, struct ddir *dd, struct visit *v, const stru
 		return fail_entry(D, dd, en, &why);
 	struct ddir *child = ddir_new(D, dd, d, &en->meta);
 	child->touched = differs;
+	loosen(D, child);
 	if (differs)
 		tree_touch(&D->tree, dd->d);
 	if (en->digest.flags & DIGEST_RACY)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "dest_int.h"
@@ -239,6 +240,23 @@ static bool tree_stop(void *owner)
 	return mailbox_closed(&D->inbox);
 }
 
+/* Temps of dead runs (ours is the only living one, and it has made none yet): removed, times kept. */
+static void tree_reserved_name(void *owner, struct visit *v, struct bytes name)
+{
+	struct dest *D = owner;
+	struct stat st;
+	char text[NAME_BYTES_MAX + 1];
+	if (D->root || (D->o->flags & OPT_DRY_RUN) || fstat(v->fd, &st) < 0)
+		return;
+	memcpy(text, name.p, name.n);
+	text[name.n] = '\0';
+	if (!v->d->parent && strcmp(text, TREE_STATE_DIR) == 0)
+		return;
+	if (sys_unlinkat(v->fd, text, 0) < 0 && errno == EISDIR)
+		remove_temp_dir(D, v->d, name);
+	sys_utimens(v->fd, NULL, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec);
+}
+
 /* True if the replica has nothing in scope. */
 static int look_empty(struct dest *D, bool *empty, struct err *e)
 {
@@ -259,6 +277,8 @@ static int look_empty(struct dest *D, bool *empty, struct err *e)
 				break;
 			}
 			int t = tree_read(&D->tree, &v, name, true, &D->own, e);
+			if (t == TREE_RESERVED)
+				tree_reserved_name(D, &v, name);
 			*empty = t == TREE_SKIP || t == TREE_GONE || t == TREE_RESERVED;
 		}
 		scan_release(&sc);
@@ -281,6 +301,7 @@ static int prepare_tree(struct dest *D, struct err *e)
 	D->tree.problem = tree_problem;
 	D->tree.mount = tree_mount;
 	D->tree.stop = tree_stop;
+	D->tree.reserved = tree_reserved_name;
 	D->tree.owner = D;
 	if (tree_init(&D->tree, e) < 0)
 		return -1;
@@ -331,7 +352,7 @@ static int session(struct dest *D, struct run_result *result, struct err *e)
 		if (!f && e->code == ERR_TIMEOUT && link_error(D->link, NULL) == ERR_OK) {
 			*e = (struct err){0};
 			if (tree_stop(D))
-				return err_set(e, ERR_FAILURE, "stopped by a signal");
+				return err_set(e, ERR_CONNECT, "the destination was told to stop");
 			continue;
 		}
 		if (!f)
@@ -442,6 +463,7 @@ void dest_run(const struct dest_config *c, struct transport *t, struct run_resul
 	result->files_deleted = c->stats->files_deleted;
 	memcpy(result->dropped, D->tree.dropped, sizeof result->dropped);
 	stop_threads(D);
+	link_close(D->link);
 	result->wire = link_counters(D->link);
 	plan_release(D);
 	link_free(D->link);

@@ -218,7 +218,7 @@ int item_deleting(struct dest *D, struct dir *d, struct bytes name, uint8_t type
 void *writer_main(void *arg);
 void file_over(struct dest *D, struct dfile *f);
 /* The content hash of an open file as it is on disk; data is SEGMENT_RAW_MAX bytes of scratch. */
-int content_of(int fd, uint64_t size, uint8_t *data, struct h128 *out, struct err *e);
+int content_of(int fd, uint64_t size, bool punch, uint8_t *data, struct h128 *out, struct err *e);
 /* compare.c: what a comparison of content led to. */
 int compare_over(struct dest *D, struct dfile *f, struct err *e);
 struct dfile *dfile_new(struct dest *D, struct ddir *dd, const struct entry *en, uint64_t fid);
@@ -245,6 +245,8 @@ int land_temp(struct dest *D, struct ddir *dd, int dirfd, const char *temp, cons
 /* Removes dirfd/name and everything below it that may go. 1: something had to stay. */
 int remove_entry(struct dest *D, struct dir *d, struct bytes name, struct err *e);
 /* True if nothing below d/name has to stay (excluded names, mounts). */
+/* Removes a directory that was a temp of a dead run. */
+void remove_temp_dir(struct dest *D, struct dir *d, struct bytes name);
 /* Removes what a directory contains, whatever it is, but never across a mount. */
 int remove_content(struct dest *D, struct dir *d, struct err *e);
 bool removable(struct dest *D, struct dir *d, struct bytes name);

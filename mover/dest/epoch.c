@@ -65,7 +65,10 @@ static int sync_data(struct dest *D, const struct epoch *ep, struct err *e)
 			r = journal_sync(f->journal, e);
 		} else {
 			int fd = sys_openat(dirfd, temp, O_RDONLY | O_NOFOLLOW, 0);
-			r = fd < 0 || sys_fdatasync(fd) < 0 ? err_sys(e, ERR_FAILURE, "cannot sync a file") : 0;
+			/* A mode that shuts out its owner is no reason not to sync. */
+			r = (fd < 0 ? sys_syncfs(D->root_fd) : sys_fdatasync(fd)) < 0
+				    ? err_sys(e, ERR_FAILURE, "cannot sync a file")
+				    : 0;
 			if (fd >= 0)
 				close(fd);
 		}

@@ -160,6 +160,23 @@ int remove_content(struct dest *D, struct dir *d, struct err *e)
 	return result;
 }
 
+void remove_temp_dir(struct dest *D, struct dir *d, struct bytes name)
+{
+	struct err why;
+	struct dir *old = dirs_child(D->dirs, d, name, &why);
+	if (!old)
+		return;
+	char text[NAME_BYTES_MAX + 1];
+	memcpy(text, name.p, name.n);
+	text[name.n] = '\0';
+	int fd = dir_pin(D->dirs, d, &why);
+	if (fd >= 0 && remove_content(D, old, &why) == 0)
+		sys_unlinkat(fd, text, AT_REMOVEDIR);
+	if (fd >= 0)
+		dir_unpin(D->dirs, d);
+	dir_unref(D->dirs, old);
+}
+
 bool removable(struct dest *D, struct dir *d, struct bytes name)
 {
 	struct remover r;

@@ -175,9 +175,11 @@ static int open_temp(struct dest *D, struct dfile *f, struct err *e)
 	int dirfd = dir_pin(D->dirs, f->dd->d, e);
 	if (dirfd < 0)
 		return -1;
-	f->temp = ++D->temps;
-	temp_name(D, f->temp, temp);
-	f->fd = sys_openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
+	do {
+		f->temp = ++D->temps;
+		temp_name(D, f->temp, temp);
+		f->fd = sys_openat(dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
+	} while (f->fd < 0 && errno == EEXIST);
 	if (f->fd < 0)
 		err_sys(e, ERR_FAILURE, "cannot create a temporary file");
 	if (f->fd >= 0 && f->basis_size && f->basis_fd < 0) {
@@ -313,8 +315,8 @@ static bool all_zero(const uint8_t *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-/* The content hash of what is on disk now, holes skipped. */
-int content_of(int fd, uint64_t size, uint8_t *data, struct h128 *out, struct err *e)
+/* The content hash of what is on disk now, holes skipped; with punch, whole leaves of zeros become holes. */
+int content_of(int fd, uint64_t size, bool punch, uint8_t *data, struct h128 *out, struct err *e)
 {
 	struct h128 sum = {0};
 	for (uint64_t at = 0; at < size;) {
@@ -335,6 +337,8 @@ int content_of(int fd, uint64_t size, uint8_t *data, struct h128 *out, struct er
 			size_t len = want - k < LEAF_BYTES ? want - k : LEAF_BYTES;
 			if (!all_zero(data + k, len))
 				h128_add(&sum, hash_leaf_term((at + k) / LEAF_BYTES, hash128(NULL, data + k, len)));
+			else if (punch && len == LEAF_BYTES)
+				sys_punch(fd, at + k, len);
 		}
 		at += want;
 	}
@@ -377,7 +381,7 @@ static int complete(struct writer *w, struct dfile *f, struct h128 content, stru
 		return err_sys(e, ERR_FAILURE, "cannot set the size");
 	struct h128 there;
 	uint64_t since = run_now_ns();
-	if (content_of(f->fd, m.size, w->back, &there, e) < 0)
+	if (content_of(f->fd, m.size, D->mask.attrs & ATTR_SPARSE, w->back, &there, e) < 0)
 		return -1;
 	D->c->stats->ns_verify += run_now_ns() - since;
 	if (!h128_equal(there, content))

@@ -284,8 +284,7 @@ void pattern_release(struct pattern *p)
 	*p = (struct pattern){0};
 }
 
-/* What the ops run over: the path, with the slashes before and after it that the pattern asks for.
- */
+/* What the ops run over: the path with the slashes around it that the pattern asks for. */
 struct subject {
 	const uint8_t *path;
 	size_t n;
@@ -343,8 +342,7 @@ struct attempt {
 	size_t *spent;
 };
 
-/* Passes over the star at a->op, which is not the pattern's last op; false if that can't succeed.
- */
+/* Passes over the star at a->op, not the pattern's last op; false if that can't succeed. */
 static bool pass_star(struct attempt *a)
 {
 	unsigned op = a->p->ops[a->op++];

@@ -17,6 +17,7 @@ enum {
 	STAGING = 64 << 10,
 	SMALL_FRAME = 16 << 10,
 	READS_PER_TURN = 64,
+	BWLIMIT_PIECE = 16 << 10,
 };
 
 struct out_frame {
@@ -63,7 +64,7 @@ struct link {
 	struct lane *lanes[LANES_MAX];
 	int lane_count, lanes_running;
 	struct err error;
-	bool is_down, down_called, ending, closing;
+	bool is_down, down_called, ending, closing, closed;
 	uint8_t stage;
 	uint64_t last_rx, last_heartbeat, blocked_ns;
 	double tokens; /* of the bandwidth limit */
@@ -349,7 +350,9 @@ static size_t allowance(struct link *l, size_t n)
 	double burst = rate / 10 > 32768 ? rate / 10 : 32768;
 	if (l->tokens > burst)
 		l->tokens = burst;
-	size_t may = l->tokens < 1 ? 0 : (size_t)l->tokens;
+	/* Small pieces would each travel in a packet of their own. */
+	size_t piece = n < BWLIMIT_PIECE ? n : BWLIMIT_PIECE;
+	size_t may = l->tokens < (double)piece ? 0 : (size_t)l->tokens;
 	pthread_mutex_unlock(&l->lock);
 	return n < may ? n : may;
 }
@@ -533,18 +536,30 @@ static void free_queue(struct out_queue *q)
 	}
 }
 
+void link_close(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	bool done = l->closed;
+	l->closed = true;
+	l->closing = true;
+	mark_down(l, NULL);
+	pthread_mutex_unlock(&l->lock);
+	for (int i = 0; i < l->lane_count && !done; i++) {
+		struct lane *ln = l->lanes[i];
+		pthread_join(ln->thread, NULL);
+		ln->t->ops->shutdown(ln->t, 1000);
+		ln->socket_in = ln->t->socket_in;
+		ln->socket_out = ln->t->socket_out;
+	}
+}
+
 void link_free(struct link *l)
 {
 	if (!l)
 		return;
-	pthread_mutex_lock(&l->lock);
-	l->closing = true;
-	wake_lanes(l, true);
-	pthread_mutex_unlock(&l->lock);
+	link_close(l);
 	for (int i = 0; i < l->lane_count; i++) {
 		struct lane *ln = l->lanes[i];
-		pthread_join(ln->thread, NULL);
-		ln->t->ops->shutdown(ln->t, 1000);
 		ln->t->ops->free(ln->t);
 		close(ln->wake);
 		free(ln->staging);

@@ -42,7 +42,9 @@ struct link_config {
 struct link *link_new(const struct link_config *c, struct transport *t);
 /* Adds a bulk lane. Takes ownership of t. */
 void link_add_lane(struct link *l, struct transport *t);
-/* Ends all lanes and frees. Frames still held by the owner must have been given back. */
+/* Ends all lanes and closes their transports; the counters are final then. */
+void link_close(struct link *l);
+/* link_close() if that was not done, then frees. Frames still held by the owner must have been given back. */
 void link_free(struct link *l);
 
 /* Queues one frame whose payload is b (copied). 0, or -1 if the link is down (*e says why). */

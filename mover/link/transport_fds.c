@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A transport over two file descriptors: the pipes of sshd's forced command, of --rsh, or a
- * socketpair. The kernel's buffers are the only ones.
+ * socketpair. The kernel's buffers are the only ones. Writing to a pipe without a reader raises
+ * SIGPIPE, which the process must ignore; sockets do without.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +18,8 @@
 struct fds_transport {
 	struct transport base;
 	int in;
-	int out; /* -1 after shutdown of a pipe */
-	int in_flags; /* file status flags as they were: the description may be shared with others */
+	int out;      /* -1 after shutdown of a pipe */
+	int in_flags; /* file status flags as they were, since others may share them */
 	int out_flags;
 	bool out_is_socket;
 	bool in_ended;
@@ -39,7 +40,7 @@ static int fds_pollfds(struct transport *t, struct pollfd *fds, bool want_write)
 {
 	struct fds_transport *f = of(t);
 	int n = 0;
-	/* A side that has ended would report POLLHUP for ever and turn the owner's wait into a spin. */
+	/* A side that has ended would report POLLHUP for ever, and no wait would wait. */
 	bool write_too = want_write && !f->out_ended;
 	if (!f->in_ended)
 		fds[n++] = (struct pollfd){.fd = f->in, .events = POLLIN};

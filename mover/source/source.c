@@ -450,7 +450,6 @@ static void stop_threads(struct source *s)
 	pthread_join(s->lister, NULL);
 	for (unsigned i = 0; i < s->worker_count; i++) {
 		pthread_join(s->workers[i].thread, NULL);
-		mailbox_release(&s->workers[i].sums);
 	}
 	void *j;
 	while (queue_pop(&s->jobs, &j, 0) == QUEUE_OK)
@@ -475,6 +474,7 @@ static void release(struct source *s)
 	ptrmap_release(&s->lines);
 	tree_release(&s->tree);
 	dirs_free(s->dirs);
+	link_free(s->link);
 	mailbox_release(&s->control);
 	mailbox_release(&s->listing);
 	queue_release(&s->jobs);
@@ -519,8 +519,10 @@ void source_run(const struct source_config *c, struct transport *t, struct run_r
 	result->skipped_mounts = c->stats->skipped_mounts;
 	memcpy(result->dropped, s->tree.dropped, sizeof result->dropped);
 	stop_threads(s);
+	link_close(s->link);
 	result->wire = link_counters(s->link);
-	link_free(s->link);
+	for (unsigned i = 0; i < s->worker_count; i++)
+		mailbox_release(&s->workers[i].sums);
 	release(s);
 	free(s);
 }

@@ -59,10 +59,22 @@ static size_t option_len(const char *s, size_t n)
 
 /* Options that take nothing away from what this server grants: it has none of these things. */
 static const char *const harmless[] = {
-	"restrict",	       "no-agent-forwarding", "no-port-forwarding", "no-pty",
-	"no-user-rc",	       "no-X11-forwarding",   "agent-forwarding",   "port-forwarding",
-	"pty",		       "user-rc",	      "X11-forwarding",	    "environment=",
-	"permitlisten=",       "permitopen=",	      "tunnel=",	    "no-touch-required",
+	"restrict",
+	"no-agent-forwarding",
+	"no-port-forwarding",
+	"no-pty",
+	"no-user-rc",
+	"no-X11-forwarding",
+	"agent-forwarding",
+	"port-forwarding",
+	"pty",
+	"user-rc",
+	"X11-forwarding",
+	"environment=",
+	"permitlisten=",
+	"permitopen=",
+	"tunnel=",
+	"no-touch-required",
 };
 
 static bool has_name(const char *opt, size_t n, const char *name)
@@ -153,7 +165,8 @@ static int take_text(struct loader *l, char *text, struct authkeys *keys, struct
 		else
 			take_line(l, line, keys);
 		if (keys->count > SSH_AUTHKEYS_MAX)
-			return err_set(e, ERR_USAGE, "the authorized keys file has more than %d keys",
+			return err_set(e, ERR_USAGE,
+				       "the authorized keys file has more than %d keys",
 				       SSH_AUTHKEYS_MAX);
 	}
 	return 0;
@@ -163,8 +176,8 @@ int authkeys_load(const char *path, authkeys_warn_fn *warn_fn, void *arg, struct
 		  struct err *e)
 {
 	CLEANUP_BUF struct buf text = {0};
-	if (sshkeys_read_file(path, "authorized keys file", SSHKEYS_TRUSTED, SSH_AUTHKEYS_BYTES, &text,
-			      e) < 0)
+	if (sshkeys_read_file(path, "authorized keys file", SSHKEYS_TRUSTED, SSH_AUTHKEYS_BYTES,
+			      &text, e) < 0)
 		return -1;
 	struct loader l = {.path = path, .warn = warn_fn, .arg = arg};
 	__attribute__((cleanup(authkeys_release))) struct authkeys keys = {

@@ -23,11 +23,12 @@ struct authkeys {
 typedef void authkeys_warn_fn(void *arg, const char *line);
 
 /*
- * Loads a file. A line that cannot be used is told to warn (may be NULL) and left out: a broken one, a
- * weak key, and one whose options would narrow what the key may do in a way that this server does not
- * enforce (from=, expiry-time=, cert-authority, command= of another program, unknown ones). Options
- * that only take away what this server never grants (restrict, no-pty, ...) are ignored.
- * -1 with *e ERR_USAGE: not readable, too open, too large, or without a usable key; *out untouched.
+ * Loads a file. A line that cannot be used is told to warn (may be NULL) and left out: a broken
+ * one, a weak key, and one whose options would narrow what the key may do in a way that this server
+ * does not enforce (from=, expiry-time=, cert-authority, command= of another program, unknown
+ * ones). Options that only take away what this server never grants (restrict, no-pty, ...) are
+ * ignored. -1 with *e ERR_USAGE: not readable, too open, too large, or without a usable key; *out
+ * untouched.
  */
 int authkeys_load(const char *path, authkeys_warn_fn *warn, void *arg, struct authkeys *out,
 		  struct err *e);

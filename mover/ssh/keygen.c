@@ -88,8 +88,8 @@ static int write_public(ssh_key key, const char *comment, int fd, struct err *e)
 	char *base64 = NULL;
 	if (ssh_pki_export_pubkey_base64(key, &base64) != SSH_OK || !base64)
 		return err_set(e, ERR_FAILURE, "libssh cannot export the public key");
-	CLEANUP_FREE char *line = mem_printf("%s %s %s\n", ssh_key_type_to_char(ssh_key_type(key)),
-					     base64, comment);
+	CLEANUP_FREE char *line =
+		mem_printf("%s %s %s\n", ssh_key_type_to_char(ssh_key_type(key)), base64, comment);
 	ssh_string_free_char(base64);
 	return write_all(fd, line, e);
 }
@@ -125,8 +125,8 @@ static int write_pair(struct pair *p, enum keygen_type type, const char *comment
 	if (p->pub < 0)
 		return -1;
 	CLEANUP_SSH_KEY ssh_key key = generate(type, e);
-	if (!key || write_secret(key, p->secret, e) < 0 || write_public(key, comment, p->pub, e) < 0 ||
-	    sync_parent(p->path, e) < 0)
+	if (!key || write_secret(key, p->secret, e) < 0 ||
+	    write_public(key, comment, p->pub, e) < 0 || sync_parent(p->path, e) < 0)
 		return -1;
 	if (fingerprint)
 		sshkeys_fingerprint(key, fingerprint, SSH_FINGERPRINT_MAX);

@@ -121,7 +121,7 @@ void net_peer_text(int fd, char out[NET_PEER_MAX])
 /* One name being resolved. Two owners, the caller and the helper thread; the last one frees it. */
 struct lookup {
 	atomic_int owners;
-	int done; /* eventfd */
+	int done;   /* eventfd */
 	int status; /* of getaddrinfo(), valid once done is readable; sys with EAI_SYSTEM */
 	int sys;
 	struct addrinfo *list;
@@ -222,11 +222,11 @@ static int resolve(const char *host, uint16_t port, int64_t deadline, int cancel
 }
 
 /* One address. Returns the fd, or -1 with *e. */
-static int connect_one(const struct addrinfo *ai, int64_t deadline, int cancel_fd, int socket_buffer,
-		       struct err *e)
+static int connect_one(const struct addrinfo *ai, int64_t deadline, int cancel_fd,
+		       int socket_buffer, struct err *e)
 {
-	CLEANUP_FD int fd =
-		socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
+	CLEANUP_FD int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+				   ai->ai_protocol);
 	if (fd < 0)
 		return err_sys(e, ERR_CONNECT, "socket");
 	if (net_tune(fd, socket_buffer, e) < 0)

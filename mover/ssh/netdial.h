@@ -15,9 +15,9 @@ enum { NET_PEER_MAX = 64 };
 int64_t net_now_ms(void);
 
 /*
- * Connects to host:port, trying each address in turn with its share of the time left. Returns a tuned
- * non-blocking close-on-exec socket and writes "ADDR:PORT" to peer. -1 with *e: ERR_CONNECT (e->sys),
- * ERR_TIMEOUT, or ERR_FAILURE with ECANCELED when cancel_fd (-1 = none) became readable.
+ * Connects to host:port, trying each address in turn with its share of the time left. Returns a
+ * tuned non-blocking close-on-exec socket and writes "ADDR:PORT" to peer. -1 with *e: ERR_CONNECT
+ * (e->sys), ERR_TIMEOUT, or ERR_FAILURE with ECANCELED when cancel_fd (-1 = none) became readable.
  * A name is resolved on a helper thread, since the resolver knows no deadline.
  */
 int net_dial(const char *host, uint16_t port, int64_t deadline_ms, int cancel_fd, int socket_buffer,
@@ -29,8 +29,8 @@ int net_tune(int fd, int socket_buffer, struct err *e);
 /* O_NONBLOCK alone, verified. */
 int net_set_nonblocking(int fd, struct err *e);
 
-/* Waits until fd has one of events (0 = only the deadline counts). 0, or -1 with *e: ERR_TIMEOUT, or
- * ERR_FAILURE with ECANCELED. */
+/* Waits until fd has one of events (0 = only the deadline counts). 0, or -1 with *e: ERR_TIMEOUT,
+ * or ERR_FAILURE with ECANCELED. */
 int net_wait(int fd, short events, int64_t deadline_ms, int cancel_fd, struct err *e);
 
 /* True if the peer has closed its direction and everything before it was read. */

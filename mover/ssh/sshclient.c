@@ -36,9 +36,10 @@ static int check_dial(const struct ssh_dial *d, struct err *e)
 	if (!d->identity || !*d->identity)
 		return err_set(e, ERR_USAGE, "no identity (private key file) to log in with");
 	if (!d->pinned_key && !d->known_hosts)
-		return err_set(e, ERR_USAGE,
-			       "the server's public key must be pinned: name its file, or a known_hosts "
-			       "file");
+		return err_set(
+			e, ERR_USAGE,
+			"the server's public key must be pinned: name its file, or a known_hosts "
+			"file");
 	if (!d->command || !*d->command)
 		return err_set(e, ERR_USAGE, "no remote command");
 	return 0;
@@ -79,7 +80,8 @@ static int set_options(struct attempt *a, struct err *e)
 	unsigned port = d->port ? d->port : 22;
 	CLEANUP_FREE char *known =
 		a->pinned ? mem_strdup("/dev/null") : escape_percent(d->known_hosts);
-	const char *algorithms = a->pinned ? sshkeys_host_algorithms(a->pinned) : SSHKEYS_HOST_ALGORITHMS;
+	const char *algorithms =
+		a->pinned ? sshkeys_host_algorithms(a->pinned) : SSHKEYS_HOST_ALGORITHMS;
 	if (sshconn_options(a->conn, d->ciphers, d->rekey_bytes, e) < 0)
 		return -1;
 	/* The name only matters for looking it up in known_hosts. */
@@ -136,7 +138,8 @@ static int check_pinned(struct attempt *a, ssh_key key, struct err *e)
 	char found[SSH_FINGERPRINT_MAX], wanted[SSH_FINGERPRINT_MAX];
 	sshkeys_fingerprint(key, found, sizeof found);
 	sshkeys_fingerprint(a->pinned, wanted, sizeof wanted);
-	return err_set(e, ERR_AUTH, "%s has the host key %s, but %s is pinned", a->where, found, wanted);
+	return err_set(e, ERR_AUTH, "%s has the host key %s, but %s is pinned", a->where, found,
+		       wanted);
 }
 
 static int check_known(struct attempt *a, ssh_key key, struct err *e)
@@ -147,11 +150,13 @@ static int check_known(struct attempt *a, ssh_key key, struct err *e)
 	case SSH_KNOWN_HOSTS_OK:
 		return 0;
 	case SSH_KNOWN_HOSTS_CHANGED:
-		return err_set(e, ERR_AUTH, "%s has the host key %s; the known hosts file has another",
-			       a->where, found);
+		return err_set(e, ERR_AUTH,
+			       "%s has the host key %s; the known hosts file has another", a->where,
+			       found);
 	default:
-		return err_set(e, ERR_AUTH, "%s is not in the known hosts file with its host key %s",
-			       a->where, found);
+		return err_set(e, ERR_AUTH,
+			       "%s is not in the known hosts file with its host key %s", a->where,
+			       found);
 	}
 }
 
@@ -190,8 +195,8 @@ static int authenticate(struct attempt *a, struct err *e)
 	if (rc == SSH_AUTH_SUCCESS)
 		return 0;
 	if (rc == SSH_AUTH_DENIED)
-		return err_set(e, ERR_AUTH, "%s refuses the key %s for user %s", a->where, fingerprint,
-			       user);
+		return err_set(e, ERR_AUTH, "%s refuses the key %s for user %s", a->where,
+			       fingerprint, user);
 	if (rc == SSH_AUTH_PARTIAL)
 		return err_set(e, ERR_AUTH, "%s wants more than the key %s for user %s", a->where,
 			       fingerprint, user);
@@ -235,8 +240,8 @@ static int connect_all(struct attempt *a, struct err *e)
 {
 	const struct ssh_dial *d = a->dial;
 	char peer[NET_PEER_MAX];
-	int fd = net_dial(d->host, d->port ? d->port : 22, a->deadline, a->cancel_fd, d->socket_buffer,
-			  peer, e);
+	int fd = net_dial(d->host, d->port ? d->port : 22, a->deadline, a->cancel_fd,
+			  d->socket_buffer, peer, e);
 	if (fd < 0)
 		return -1;
 	a->conn = sshconn_new(fd, d->socket_buffer, e);

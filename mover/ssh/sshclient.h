@@ -2,9 +2,9 @@
 /*
  * Dialling an SSH server: one call from a host name to a transport whose remote command runs.
  *
- * Nothing outside struct ssh_dial is consulted: no agent, no ~/.ssh, no /etc/ssh, no $HOME, no prompt.
- * The server's host key is compared before anything of the user is sent. Only AES-GCM ciphers are
- * offered unless others are asked for by name.
+ * Nothing outside struct ssh_dial is consulted: no agent, no ~/.ssh, no /etc/ssh, no $HOME, no
+ * prompt. The server's host key is compared before anything of the user is sent. Only AES-GCM
+ * ciphers are offered unless others are asked for by name.
  *
  * One transport belongs to one thread; different transports may live in different threads. The
  * process must ignore SIGPIPE.
@@ -23,20 +23,21 @@
 
 enum { SSH_DIAL_TIMEOUT_MS = 30000, SSH_STDERR_KEPT = 4096, SSH_FINGERPRINT_MAX = 64 };
 
-/* What to dial. Strings are borrowed for the call, except where said. Zero or NULL = the default. */
+/* What to dial. Strings are borrowed for the call, except where said. Zero or NULL = the default.
+ */
 struct ssh_dial {
 	const char *host; /* name or address; an IPv6 address without brackets */
 	uint16_t port;    /* 0 = 22 */
 	const char *user;
-	const char *identity;      /* private key file, PEM or OpenSSH format, without a passphrase */
-	const char *pinned_key;    /* public key file of the server; this or known_hosts is required */
-	const char *known_hosts;   /* OpenSSH known_hosts file, used when pinned_key is NULL */
-	const char *ciphers;       /* comma list, NULL = SSH_CIPHERS_DEFAULT */
-	const char *command;       /* what to exec there, e.g. "scribe-mover receive" */
-	int timeout_ms;            /* whole dial: DNS, connect, key exchange, auth, exec; 0 = 30 s */
-	int cancel_fd;             /* readable = give up; 0 or less = none */
-	uint64_t rekey_bytes;      /* new session keys after so many bytes; 0 = the cipher's own limit */
-	int socket_buffer;         /* SO_SNDBUF and SO_RCVBUF in bytes; 0 = the kernel's auto tuning */
+	const char *identity;   /* private key file, PEM or OpenSSH format, without a passphrase */
+	const char *pinned_key; /* public key file of the server; this or known_hosts is required */
+	const char *known_hosts; /* OpenSSH known_hosts file, used when pinned_key is NULL */
+	const char *ciphers;     /* comma list, NULL = SSH_CIPHERS_DEFAULT */
+	const char *command;     /* what to exec there, e.g. "scribe-mover receive" */
+	int timeout_ms;          /* whole dial: DNS, connect, key exchange, auth, exec; 0 = 30 s */
+	int cancel_fd;           /* readable = give up; 0 or less = none */
+	uint64_t rekey_bytes; /* new session keys after so many bytes; 0 = the cipher's own limit */
+	int socket_buffer;    /* SO_SNDBUF and SO_RCVBUF in bytes; 0 = the kernel's auto tuning */
 };
 
 /*
@@ -52,14 +53,14 @@ struct transport *ssh_dial(const struct ssh_dial *dial, struct err *e);
 
 /* How the remote command ended. */
 struct ssh_exit {
-	bool known;    /* false: the connection ended without a word about it */
-	int status;    /* exit status, or -1 if a signal ended it */
+	bool known;      /* false: the connection ended without a word about it */
+	int status;      /* exit status, or -1 if a signal ended it */
 	char signal[16]; /* "TERM", "KILL", ... or "" */
 };
 
 /*
- * Waits at most timeout_ms for the remote command's end, after the stream's end was read. Input that
- * comes meanwhile is dropped. Only for transports of ssh_dial(). Returns x->known.
+ * Waits at most timeout_ms for the remote command's end, after the stream's end was read. Input
+ * that comes meanwhile is dropped. Only for transports of ssh_dial(). Returns x->known.
  */
 bool ssh_transport_exit(struct transport *t, int timeout_ms, struct ssh_exit *x);
 
@@ -69,8 +70,8 @@ typedef void ssh_line_fn(void *arg, const char *line);
 /* Sets who gets the remote stderr's lines. Lines that came earlier are delivered at once. */
 void ssh_transport_on_stderr(struct transport *t, ssh_line_fn *fn, void *arg);
 
-/* The last SSH_STDERR_KEPT bytes of the remote stderr, escaped line by line; "" if none. Valid until
- * the next call on t. */
+/* The last SSH_STDERR_KEPT bytes of the remote stderr, escaped line by line; "" if none. Valid
+ * until the next call on t. */
 const char *ssh_transport_stderr(struct transport *t);
 
 /* The cipher in use, such as "aes128-gcm@openssh.com". Lives as long as t. */

@@ -44,7 +44,8 @@ int sshconn_failed(struct sshconn *c, const char *step, const char *who, bool sp
 	char text[TEXT_ESCAPED_MAX];
 	sshconn_error(c, text, sizeof text);
 	if (strstr(text, "kex error"))
-		return err_set(e, ERR_PROTOCOL, "%s: no common algorithm with %s: %s", step, who, text);
+		return err_set(e, ERR_PROTOCOL, "%s: no common algorithm with %s: %s", step, who,
+			       text);
 	if ((!spoke && c->socket_counter.in_bytes > 0) || strstr(text, "No version of SSH"))
 		return err_set(e, ERR_PROTOCOL, "%s: %s does not speak SSH: %s", step, who, text);
 	if (strstr(text, "SSH_MSG_DISCONNECT") || strstr(text, "Socket error") ||
@@ -75,8 +76,8 @@ static void keep_unread(struct sshconn *c, const uint8_t *p, size_t n)
 	c->unread_len += n;
 }
 
-static int on_data(ssh_session session, ssh_channel channel, void *data, uint32_t len, int is_stderr,
-		   void *userdata)
+static int on_data(ssh_session session, ssh_channel channel, void *data, uint32_t len,
+		   int is_stderr, void *userdata)
 {
 	(void)session;
 	(void)channel;
@@ -139,9 +140,9 @@ static void on_exit_signal(ssh_session session, ssh_channel channel, const char 
 }
 
 /*
- * libssh 0.10 raises its receive window to the count that a read asks for, and lets it sink to a few
- * hundred KiB otherwise, which at 50 ms of round trip is 13 MB/s instead of 300. The read is given
- * real address space of that size, of which no page is touched: the data callback has taken
+ * libssh 0.10 raises its receive window to the count that a read asks for, and lets it sink to a
+ * few hundred KiB otherwise, which at 50 ms of round trip is 13 MB/s instead of 300. The read is
+ * given real address space of that size, of which no page is touched: the data callback has taken
  * everything before the read looks.
  */
 static void raise_window(struct sshconn *c)
@@ -168,8 +169,8 @@ bool sshconn_has_unsent(struct sshconn *c)
 }
 
 /*
- * While session keys are exchanged libssh puts aside what it is given, out of sight of its status. What
- * was written is still owed until as many bytes have left.
+ * While session keys are exchanged libssh puts aside what it is given, out of sight of its status.
+ * What was written is still owed until as many bytes have left.
  */
 static bool is_put_aside(struct sshconn *c)
 {
@@ -261,10 +262,12 @@ static ssize_t conn_read(struct transport *t, void *p, size_t n, bool *eof, stru
 
 /* Sending */
 
-/* True if libssh may be given data: all before is with the kernel, and the peer's window is open. */
+/* True if libssh may be given data: all before is with the kernel, and the peer's window is open.
+ */
 static bool can_take(struct sshconn *c)
 {
-	return !is_put_aside(c) && !sshconn_has_unsent(c) && ssh_channel_window_size(c->channel) > 0;
+	return !is_put_aside(c) && !sshconn_has_unsent(c) &&
+	       ssh_channel_window_size(c->channel) > 0;
 }
 
 static ssize_t conn_write(struct transport *t, const void *p, size_t n, struct err *e)
@@ -296,9 +299,11 @@ static ssize_t conn_write(struct transport *t, const void *p, size_t n, struct e
 		c->stalled = put == 0;
 		return put;
 	}
-	/* The peer may have closed while this was on its way; a real failure shows in the status. */
+	/* The peer may have closed while this was on its way; a real failure shows in the status.
+	 */
 	if (c->closed && !(ssh_get_status(c->session) & (SSH_CLOSED | SSH_CLOSED_ERROR)))
-		return err_set(e, ERR_CONNECT, "%s: the stream was closed by the other side", t->peer);
+		return err_set(e, ERR_CONNECT, "%s: the stream was closed by the other side",
+			       t->peer);
 	broken(c, NULL);
 	return lost(c, e);
 }
@@ -415,8 +420,8 @@ int sshconn_dup_fd(struct sshconn *c, struct err *e)
 }
 
 /*
- * libssh closes a socket that it was given after some errors and leaves it open after others. Closing
- * a number that is somebody else's by now would be worse than a leak, so identity decides.
+ * libssh closes a socket that it was given after some errors and leaves it open after others.
+ * Closing a number that is somebody else's by now would be worse than a leak, so identity decides.
  */
 static void close_lib_fd(struct sshconn *c)
 {

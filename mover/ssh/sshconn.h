@@ -5,7 +5,8 @@
  * libssh is driven without blocking, by one thread. What it needs to behave:
  *  - It sets its socket to blocking while it connects; O_NONBLOCK is set again behind its back.
  *  - Its out buffer grows without limit in non-blocking mode: no new data while it is not empty.
- *  - It loses unread data once it has seen the connection's end: the data callback takes all at once.
+ *  - It loses unread data once it has seen the connection's end: the data callback takes all at
+ * once.
  *  - Its receive window is 1.28 MB unless a read asks for more: see sshconn_pump().
  */
 #ifndef SCRIBE_SSHCONN_H
@@ -23,10 +24,10 @@
 #include "transport.h"
 
 enum {
-	SSHCONN_WRITE_MAX = 256 << 10,         /* bytes handed to libssh at once */
-	SSHCONN_WINDOW_STEP = 4 << 20,         /* the window is raised after so many bytes */
-	SSHCONN_UNREAD_MAX = 16 << 20,         /* beyond it the socket is left alone: TCP pushes back */
-	SSHCONN_REPLIES_MAX = 2 << 20,         /* unsent bytes caused by the peer's own requests */
+	SSHCONN_WRITE_MAX = 256 << 10, /* bytes handed to libssh at once */
+	SSHCONN_WINDOW_STEP = 4 << 20, /* the window is raised after so many bytes */
+	SSHCONN_UNREAD_MAX = 16 << 20, /* beyond it the socket is left alone: TCP pushes back */
+	SSHCONN_REPLIES_MAX = 2 << 20, /* unsent bytes caused by the peer's own requests */
 };
 
 struct sshconn {
@@ -36,16 +37,17 @@ struct sshconn {
 	struct ssh_channel_callbacks_struct callbacks;
 	struct ssh_counter_struct socket_counter;
 	struct ssh_counter_struct packet_counter;
-	int fd;      /* our duplicate: libssh closes its own whenever it likes, or never */
-	int lib_fd;  /* the number libssh was given, -1 = none */
-	int wake;    /* an eventfd that is always readable, polled while there is unread data */
-	bool eof;    /* the peer sent everything */
+	int fd;        /* our duplicate: libssh closes its own whenever it likes, or never */
+	int lib_fd;    /* the number libssh was given, -1 = none */
+	int wake;      /* an eventfd that is always readable, polled while there is unread data */
+	bool eof;      /* the peer sent everything */
 	bool eof_told; /* and the reader knows */
-	bool closed; /* the peer closed the channel */
-	bool broken; /* no further use; why says what happened */
-	bool ended;  /* our own end of stream was sent */
-	bool stalled; /* libssh took nothing although the window is open: keys are being exchanged */
-	bool discard; /* incoming data is dropped */
+	bool closed;   /* the peer closed the channel */
+	bool broken;   /* no further use; why says what happened */
+	bool ended;    /* our own end of stream was sent */
+	bool stalled;  /* libssh took nothing although the window is open: keys are being exchanged
+			*/
+	bool discard;  /* incoming data is dropped */
 	const char *why;
 
 	uint8_t *dest; /* where the callback may put data: the reader's buffer */
@@ -55,10 +57,10 @@ struct sshconn {
 	size_t unread_cap;
 	size_t unread_at;
 	size_t unread_len;
-	uint8_t *window; /* TRANSPORT_READ_HINT bytes of address space for the window trick */
+	uint8_t *window;       /* TRANSPORT_READ_HINT bytes of address space for the window trick */
 	uint64_t since_window; /* bytes since the window was last raised */
-	uint64_t owed;       /* bytes written during a key exchange that libssh has put aside */
-	uint64_t owed_since; /* packet_counter.out_bytes then */
+	uint64_t owed;         /* bytes written during a key exchange that libssh has put aside */
+	uint64_t owed_since;   /* packet_counter.out_bytes then */
 	uint64_t sent_flushed; /* sent_total() when libssh's out buffer was last empty */
 
 	struct linecap errors; /* the remote stderr */
@@ -82,7 +84,8 @@ int sshconn_attach(struct sshconn *c, ssh_channel channel);
 /* Ends the handshake: counters, non-blocking mode, first large window. -1 with *e. */
 int sshconn_ready(struct sshconn *c, struct err *e);
 
-/* Lets libssh do what it can now without waiting; nothing while SSHCONN_UNREAD_MAX bytes are unread. */
+/* Lets libssh do what it can now without waiting; nothing while SSHCONN_UNREAD_MAX bytes are
+ * unread. */
 void sshconn_pump(struct sshconn *c);
 /* True while libssh holds bytes that the kernel has not taken. */
 bool sshconn_has_unsent(struct sshconn *c);

@@ -19,8 +19,9 @@ void sshkeys_cleanup(ssh_key *key)
 }
 
 /*
- * A file of ours must be closed to everybody else. One that belongs to another user was made readable
- * to our group on purpose, as the kubelet does with secrets: then only the world is kept out.
+ * A file of ours must be closed to everybody else. One that belongs to another user was made
+ * readable to our group on purpose, as the kubelet does with secrets: then only the world is kept
+ * out.
  */
 static int check_access(const char *path, const char *what, enum sshkeys_access access,
 			const struct stat *st, struct err *e)
@@ -33,9 +34,10 @@ static int check_access(const char *path, const char *what, enum sshkeys_access 
 			       "%s %s is open to other users (mode %04o); run: chmod 600 %s", what,
 			       path, st->st_mode & 07777u, path);
 	if (st->st_mode & bad)
-		return err_set(e, ERR_USAGE,
-			       "%s %s can be changed by other users (mode %04o); run: chmod go-w %s",
-			       what, path, st->st_mode & 07777u, path);
+		return err_set(
+			e, ERR_USAGE,
+			"%s %s can be changed by other users (mode %04o); run: chmod go-w %s", what,
+			path, st->st_mode & 07777u, path);
 	return 0;
 }
 
@@ -56,7 +58,8 @@ int sshkeys_read_file(const char *path, const char *what, enum sshkeys_access ac
 	for (;;) {
 		size_t room = out->max - out->len;
 		if (!room)
-			return err_set(e, ERR_USAGE, "%s %s is larger than %zu bytes", what, shown, max);
+			return err_set(e, ERR_USAGE, "%s %s is larger than %zu bytes", what, shown,
+				       max);
 		(void)buf_reserve(out, room < 4096 ? room : 4096);
 		ssize_t n = read(fd, out->data + out->len, out->cap - out->len);
 		if (n < 0 && errno != EINTR)
@@ -95,8 +98,10 @@ ssh_key sshkeys_load_private(const char *path, const char *what, struct err *e)
 	if (sshkeys_read_file(path, what, SSHKEYS_SECRET, SSHKEYS_FILE_MAX, &text, e) < 0)
 		return NULL;
 	CLEANUP_SSH_KEY ssh_key key = NULL;
-	if (ssh_pki_import_privkey_base64(buf_str(&text), NULL, no_passphrase, NULL, &key) != SSH_OK) {
-		err_set(e, ERR_USAGE, "%s %s is not a private key without a passphrase", what, shown);
+	if (ssh_pki_import_privkey_base64(buf_str(&text), NULL, no_passphrase, NULL, &key) !=
+	    SSH_OK) {
+		err_set(e, ERR_USAGE, "%s %s is not a private key without a passphrase", what,
+			shown);
 		return NULL;
 	}
 	const char *why = sshkeys_refusal(key);
@@ -201,7 +206,8 @@ ssh_key sshkeys_parse(char *line, const char **comment, const char **why)
 
 static int base64_digit(char c)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 	const char *at = c ? strchr(digits, c) : NULL;
 	return at ? (int)(at - digits) : -1;
 }

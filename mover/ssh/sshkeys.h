@@ -21,8 +21,7 @@ enum {
 };
 
 /* Signature algorithms and methods that both sides offer. */
-#define SSHKEYS_KEX                                                                                \
-	"curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256"
+#define SSHKEYS_KEX "curve25519-sha256,curve25519-sha256@libssh.org,ecdh-sha2-nistp256"
 #define SSHKEYS_HMAC                                                                               \
 	"hmac-sha2-256-etm@openssh.com,hmac-sha2-512-etm@openssh.com,hmac-sha2-256,hmac-sha2-512"
 #define SSHKEYS_HOST_ALGORITHMS                                                                    \
@@ -37,8 +36,8 @@ enum sshkeys_access {
 	SSHKEYS_SHARED,  /* not everybody may write it */
 };
 
-/* Reads a whole regular file of at most max bytes after checking who else can get at it; what names it
- * in messages ("identity", ...). -1 with *e ERR_USAGE. */
+/* Reads a whole regular file of at most max bytes after checking who else can get at it; what names
+ * it in messages ("identity", ...). -1 with *e ERR_USAGE. */
 int sshkeys_read_file(const char *path, const char *what, enum sshkeys_access access, size_t max,
 		      struct buf *out, struct err *e);
 

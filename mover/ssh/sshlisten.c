@@ -53,8 +53,8 @@ struct sshlisten {
 
 static int bind_one(const struct addrinfo *ai, bool any, struct err *e)
 {
-	CLEANUP_FD int fd =
-		socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK, ai->ai_protocol);
+	CLEANUP_FD int fd = socket(ai->ai_family, ai->ai_socktype | SOCK_CLOEXEC | SOCK_NONBLOCK,
+				   ai->ai_protocol);
 	if (fd < 0)
 		return err_sys(e, ERR_FAILURE, "socket");
 	int on = 1;
@@ -92,7 +92,8 @@ static int bind_any(struct sshlisten *l, struct err *e)
 
 static int bind_address(struct sshlisten *l, struct err *e)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+				 .ai_flags = AI_PASSIVE | AI_NUMERICSERV};
 	struct addrinfo *list = NULL;
 	char port[8], shown[TEXT_ESCAPED_MAX];
 	text_escape(shown, sizeof shown, l->cfg.address, strlen(l->cfg.address));

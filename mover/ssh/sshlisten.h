@@ -28,18 +28,20 @@ struct sshlisten_conn {
  * parent; the listening socket, pidfds and pipes of the parent are closed already. */
 typedef int sshlisten_child_fn(struct sshlisten_conn *c, void *arg);
 /* Told to the parent when a child has ended. status as from waitpid(). */
-typedef void sshlisten_exit_fn(void *arg, pid_t pid, int status, bool authenticated, const char *peer);
+typedef void sshlisten_exit_fn(void *arg, pid_t pid, int status, bool authenticated,
+			       const char *peer);
 
 /* Zero = default. */
 struct sshlisten_config {
-	const char *address;   /* NULL or "" = all addresses, IPv6 and IPv4; else one name or address */
-	uint16_t port;         /* 0 = a free one */
+	const char
+		*address; /* NULL or "" = all addresses, IPv6 and IPv4; else one name or address */
+	uint16_t port;    /* 0 = a free one */
 	int max_unauthenticated; /* 16 */
 	int max_per_address;     /* 4 of those, per IPv4 address or IPv6 /64 */
 	int max_children;        /* 256 */
 	int unauthenticated_ms;  /* a child that has not authenticated by then is killed; 45,000 */
 	sshlisten_child_fn *child;
-	sshlisten_exit_fn *exited; /* may be NULL */
+	sshlisten_exit_fn *exited;                                     /* may be NULL */
 	void (*refused)(void *arg, const char *peer, const char *why); /* may be NULL */
 	void *arg;
 };

@@ -17,7 +17,7 @@
 #include "text.h"
 
 enum {
-	REQUESTS_MAX = 24,            /* authentication requests of any kind */
+	REQUESTS_MAX = 24,               /* authentication requests of any kind */
 	HANDSHAKE_BYTES_MAX = 256 << 10, /* received before the exec request is accepted */
 };
 
@@ -48,7 +48,8 @@ static int set_bind_options(struct ssh_server *s, ssh_key host_key, struct err *
 {
 	static const bool off = false;
 	static const int rsa_min = SSHKEYS_RSA_BITS_MIN;
-	const char *ciphers = s->cfg.ciphers && *s->cfg.ciphers ? s->cfg.ciphers : SSH_CIPHERS_DEFAULT;
+	const char *ciphers =
+		s->cfg.ciphers && *s->cfg.ciphers ? s->cfg.ciphers : SSH_CIPHERS_DEFAULT;
 	char text[TEXT_ESCAPED_MAX];
 	if (ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_PROCESS_CONFIG, &off) < 0 ||
 	    ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_RSA_MIN_SIZE, &rsa_min) < 0 ||
@@ -59,13 +60,15 @@ static int set_bind_options(struct ssh_server *s, ssh_key host_key, struct err *
 				 SSHKEYS_USER_ALGORITHMS) < 0 ||
 	    ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_HOSTKEY_ALGORITHMS,
 				 sshkeys_host_algorithms(host_key)) < 0)
-		return err_set(e, ERR_FAILURE, "libssh refuses an option: %s", ssh_get_error(s->bind));
+		return err_set(e, ERR_FAILURE, "libssh refuses an option: %s",
+			       ssh_get_error(s->bind));
 	if (ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_CIPHERS_C_S, ciphers) < 0 ||
 	    ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_CIPHERS_S_C, ciphers) < 0)
 		return err_set(e, ERR_USAGE, "no cipher of this list is known: %s",
 			       text_escape(text, sizeof text, ciphers, strlen(ciphers)));
 	if (ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_IMPORT_KEY, host_key) < 0)
-		return err_set(e, ERR_USAGE, "libssh refuses the host key: %s", ssh_get_error(s->bind));
+		return err_set(e, ERR_USAGE, "libssh refuses the host key: %s",
+			       ssh_get_error(s->bind));
 	return 0;
 }
 
@@ -173,7 +176,8 @@ static int on_password(ssh_session session, const char *user, const char *passwo
 	return on_none(session, user, userdata);
 }
 
-/* Debian's libssh enters its GSSAPI code for whoever asks, unless it is told that no method fits. */
+/* Debian's libssh enters its GSSAPI code for whoever asks, unless it is told that no method fits.
+ */
 static ssh_string on_gssapi(ssh_session session, const char *user, int count, ssh_string *oids,
 			    void *userdata)
 {
@@ -217,7 +221,8 @@ static bool is_our_command(const char *command)
 		return false;
 	const char *verb = command + sizeof program - 1;
 	size_t len = strcspn(verb, " ");
-	return (len == 7 && memcmp(verb, "receive", 7) == 0) || (len == 4 && memcmp(verb, "send", 4) == 0);
+	return (len == 7 && memcmp(verb, "receive", 7) == 0) ||
+	       (len == 4 && memcmp(verb, "send", 4) == 0);
 }
 
 static int on_exec(ssh_session session, ssh_channel channel, const char *command, void *userdata)
@@ -324,8 +329,8 @@ static int check_limits(struct entry *n, struct err *e)
 {
 	if (!n->authenticated && is_spent(n)) {
 		sshconn_drain(n->conn, net_now_ms() + 100); /* the last refusal should arrive */
-		return err_set(e, ERR_AUTH, "%s: no accepted key in %u attempts", n->conn->base.peer,
-			       n->failed);
+		return err_set(e, ERR_AUTH, "%s: no accepted key in %u attempts",
+			       n->conn->base.peer, n->failed);
 	}
 	if (n->conn->socket_counter.in_bytes > HANDSHAKE_BYTES_MAX)
 		return err_set(e, ERR_PROTOCOL, "%s sends too much before its request",
@@ -350,8 +355,8 @@ static int key_exchange(struct entry *n, int64_t deadline, struct err *e)
 	return rc == SSH_OK ? 0 : entry_failed(n, e);
 }
 
-static int until_exec(struct entry *n, int64_t deadline, void (*authenticated)(void *arg), void *arg,
-		      struct err *e)
+static int until_exec(struct entry *n, int64_t deadline, void (*authenticated)(void *arg),
+		      void *arg, struct err *e)
 {
 	bool told = false;
 	for (;;) {

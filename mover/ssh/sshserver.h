@@ -18,9 +18,9 @@
 
 enum {
 	SSH_SERVER_DEADLINE_MS = 30000,
-	SSH_AUTH_ATTEMPTS = 3,           /* failed ones, then the connection is dropped */
-	SSH_AUTHKEYS_MAX = 1024,         /* keys in one authorized_keys file */
-	SSH_AUTHKEYS_BYTES = 1 << 20,    /* size of that file */
+	SSH_AUTH_ATTEMPTS = 3,        /* failed ones, then the connection is dropped */
+	SSH_AUTHKEYS_MAX = 1024,      /* keys in one authorized_keys file */
+	SSH_AUTHKEYS_BYTES = 1 << 20, /* size of that file */
 	SSH_COMMAND_MAX = 2048,
 	SSH_USER_MAX = 128,
 };
@@ -34,21 +34,23 @@ struct ssh_server_config {
 	int deadline_ms;             /* from accept to exec; 0 = SSH_SERVER_DEADLINE_MS */
 	uint64_t rekey_bytes;        /* as in struct ssh_dial */
 	int socket_buffer;           /* as in struct ssh_dial */
-	void (*warn)(void *arg, const char *line); /* lines of the key file that are not used; or NULL */
+	void (*warn)(void *arg,
+		     const char *line); /* lines of the key file that are not used; or NULL */
 	void *warn_arg;
 };
 
 struct ssh_server;
 
 /*
- * Reads and checks the keys. NULL with *e: ERR_USAGE for a file that is missing, too open, too large
- * or without a usable key. The result is used by one thread at a time, or by forked children; it
- * outlives the transports made with it.
+ * Reads and checks the keys. NULL with *e: ERR_USAGE for a file that is missing, too open, too
+ * large or without a usable key. The result is used by one thread at a time, or by forked children;
+ * it outlives the transports made with it.
  */
 struct ssh_server *ssh_server_new(const struct ssh_server_config *cfg, struct err *e);
 void ssh_server_free(struct ssh_server *s);
 
-/* Reads authorized_keys again (a child may do so before each session). On error the old keys stay. */
+/* Reads authorized_keys again (a child may do so before each session). On error the old keys stay.
+ */
 int ssh_server_reload_keys(struct ssh_server *s, struct err *e);
 
 /* SHA256 fingerprint of the host key, as "SHA256:...". Lives as long as s. */
@@ -79,9 +81,9 @@ struct transport *ssh_server_session(struct ssh_server *s, int fd, void (*authen
 void ssh_transport_send_stderr(struct transport *t, const char *text);
 
 /*
- * Ends the stream with an exit status, closes the channel and waits for the peer to leave, all in at
- * most timeout_ms. Nothing can be read or written afterwards. Use it in place of t->ops->shutdown on
- * the server side.
+ * Ends the stream with an exit status, closes the channel and waits for the peer to leave, all in
+ * at most timeout_ms. Nothing can be read or written afterwards. Use it in place of
+ * t->ops->shutdown on the server side.
  */
 void ssh_transport_send_exit(struct transport *t, int status, int timeout_ms);
 

@@ -189,7 +189,8 @@ static void rsa_sizes(void **state)
 		snprintf(bits, sizeof bits, "%s", cases[i].bits);
 		snprintf(path, sizeof path, "%s/rsa%s", c->rig.dir, bits);
 		snprintf(pub, sizeof pub, "%s.pub", path);
-		const char *make[] = {"ssh-keygen", "-q", "-t", "rsa", "-b", bits, "-N", "", "-f", path, NULL};
+		const char *make[] = {"ssh-keygen", "-q", "-t", "rsa", "-b", bits,
+				      "-N",         "",   "-f", path,  NULL};
 		if (run(NULL, make) != 0)
 			skip();
 		CLEANUP_SSH_KEY ssh_key key = sshkeys_load_public(pub, "key", &e);
@@ -210,7 +211,8 @@ static void ecdsa_keys(void **state)
 		snprintf(size, sizeof size, "%s", bits[i]);
 		snprintf(path, sizeof path, "%s/ec%s", c->rig.dir, size);
 		snprintf(pub, sizeof pub, "%s.pub", path);
-		const char *make[] = {"ssh-keygen", "-q", "-t", "ecdsa", "-b", size, "-N", "", "-f", path, NULL};
+		const char *make[] = {"ssh-keygen", "-q", "-t", "ecdsa", "-b", size,
+				      "-N",         "",   "-f", path,    NULL};
 		if (run(NULL, make) != 0)
 			skip();
 		CLEANUP_SSH_KEY ssh_key public_key = sshkeys_load_public(pub, "key", &e);
@@ -227,10 +229,7 @@ static int make_context(void **state)
 	char text[512];
 	rig_make(&c->rig);
 	snprintf(c->path, sizeof c->path, "%s/keys", c->rig.dir);
-	int fd = open(c->rig.user_pub, O_RDONLY | O_CLOEXEC);
-	ssize_t n = read(fd, text, sizeof text - 1);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
+	rig_read(c->rig.user_pub, text, sizeof text);
 	*strrchr(text, ' ') = '\0';
 	snprintf(c->key, sizeof c->key, "%s", text);
 	*state = c;

@@ -8,16 +8,6 @@
 
 #include "sshpairing.h"
 
-static char *slurp(const char *path, char *buf, size_t cap)
-{
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = fd < 0 ? -1 : read(fd, buf, cap - 1);
-	assert_true(n >= 0);
-	buf[n] = '\0';
-	close(fd);
-	return buf;
-}
-
 static mode_t mode_of(const char *path)
 {
 	struct stat st;
@@ -25,8 +15,8 @@ static mode_t mode_of(const char *path)
 	return st.st_mode & 07777;
 }
 
-static void make_and_verify(struct rig *r, enum keygen_type type, const char *name, const char *word,
-			    const char *head)
+static void make_and_verify(struct rig *r, enum keygen_type type, const char *name,
+			    const char *word, const char *head)
 {
 	char path[128], pub[140], out[140];
 	char text[4096], other[4096];
@@ -40,8 +30,8 @@ static void make_and_verify(struct rig *r, enum keygen_type type, const char *na
 	umask(old);
 	assert_int_equal(mode_of(path), 0600);
 	assert_int_equal(mode_of(pub), 0644);
-	assert_int_equal(strncmp(slurp(path, text, sizeof text), head, strlen(head)), 0);
-	slurp(pub, text, sizeof text);
+	assert_int_equal(strncmp(rig_read(path, text, sizeof text), head, strlen(head)), 0);
+	rig_read(pub, text, sizeof text);
 	assert_int_equal(strncmp(text, word, strlen(word)), 0);
 	assert_string_equal(strrchr(text, '\n'), "\n");
 	assert_non_null(strstr(text, " a comment\n"));
@@ -53,12 +43,12 @@ static void make_and_verify(struct rig *r, enum keygen_type type, const char *na
 	if (rc == 127)
 		skip();
 	assert_int_equal(rc, 0);
-	slurp(out, other, sizeof other);
+	rig_read(out, other, sizeof other);
 	/* Type and base64 agree; PKCS#8 keeps no comment. */
 	size_t len = (size_t)(strchr(strchr(text, ' ') + 1, ' ') - text);
 	assert_memory_equal(text, other, len);
 	assert_int_equal(run(out, print), 0);
-	assert_non_null(strstr(slurp(out, other, sizeof other), fingerprint));
+	assert_non_null(strstr(rig_read(out, other, sizeof other), fingerprint));
 }
 
 static void ed25519(void **state)
@@ -83,14 +73,14 @@ static void nothing_is_overwritten(void **state)
 	rig_write(path, "precious");
 	assert_int_equal(keygen_write(path, KEYGEN_ED25519, NULL, NULL, &e), -1);
 	assert_int_equal(e.code, ERR_USAGE);
-	assert_string_equal(slurp(path, text, sizeof text), "precious");
+	assert_string_equal(rig_read(path, text, sizeof text), "precious");
 	assert_int_equal(stat(pub, &st), -1);
 
 	unlink(path);
 	rig_write(pub, "precious");
 	assert_int_equal(keygen_write(path, KEYGEN_ED25519, NULL, NULL, &e), -1);
 	assert_int_equal(e.code, ERR_USAGE);
-	assert_string_equal(slurp(pub, text, sizeof text), "precious");
+	assert_string_equal(rig_read(pub, text, sizeof text), "precious");
 	assert_int_equal(stat(path, &st), -1);
 
 	/* Not through a link either, dangling or not. */

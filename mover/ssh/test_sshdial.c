@@ -19,7 +19,8 @@ static struct err dial_fails(const struct ssh_dial *d, enum err_code code, const
 	struct err e = {0};
 	assert_null(ssh_dial(d, &e));
 	if (e.code != code || !strstr(e.msg, part))
-		fail_msg("expected %d with \"%s\", got %d: %s", (int)code, part, (int)e.code, e.msg);
+		fail_msg("expected %d with \"%s\", got %d: %s", (int)code, part, (int)e.code,
+			 e.msg);
 	return e;
 }
 
@@ -202,8 +203,10 @@ static void weak_and_locked_keys_are_refused(void **state)
 	char weak[160], locked[160];
 	snprintf(weak, sizeof weak, "%s/weak", r->dir);
 	snprintf(locked, sizeof locked, "%s/locked", r->dir);
-	const char *make_weak[] = {"ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-N", "", "-f", weak, NULL};
-	const char *make_locked[] = {"ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", locked, NULL};
+	const char *make_weak[] = {"ssh-keygen", "-q", "-t", "rsa", "-b", "2048",
+				   "-N",         "",   "-f", weak,  NULL};
+	const char *make_locked[] = {"ssh-keygen", "-q", "-t",   "ed25519", "-N",
+				     "secret",     "-f", locked, NULL};
 	if (run(NULL, make_weak) != 0 || run(NULL, make_locked) != 0)
 		skip();
 	struct ssh_dial d = dial_to(r, 1);
@@ -212,7 +215,8 @@ static void weak_and_locked_keys_are_refused(void **state)
 	d.identity = locked;
 	dial_fails(&d, ERR_USAGE, "without a passphrase");
 	/* PEM with a passphrase must not lead to a prompt on a terminal. */
-	const char *to_pem[] = {"ssh-keygen", "-q", "-p", "-m", "PEM", "-P", "", "-N", "secret", "-f", weak, NULL};
+	const char *to_pem[] = {"ssh-keygen", "-q", "-p",     "-m", "PEM", "-P",
+				"",           "-N", "secret", "-f", weak,  NULL};
 	assert_int_equal(run(NULL, to_pem), 0);
 	d.identity = weak;
 	dial_fails(&d, ERR_USAGE, "without a passphrase");

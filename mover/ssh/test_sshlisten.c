@@ -24,7 +24,8 @@ static int obey(struct sshlisten_conn *c, void *arg)
 {
 	(void)arg;
 	char order;
-	/* Nothing of the parent is open but the test's own client ends, which must not live on here. */
+	/* Nothing of the parent is open but the test's own client ends, which must not live on
+	 * here. */
 	char others = '0';
 	for (int fd = 3; fd < 256; fd++) {
 		if (fd != c->fd && fd != c->tell && fcntl(fd, F_GETFD) >= 0) {

@@ -33,8 +33,9 @@ static int serve_echo(struct transport *t, const struct ssh_session_info *info, 
 	static uint8_t buf[65536];
 	struct err e;
 	bool eof;
-	if (strcmp(info->command, "scribe-mover receive") != 0 || strcmp(info->user, "mover") != 0 ||
-	    strcmp(info->key_comment, "someone") != 0 || strncmp(info->fingerprint, "SHA256:", 7) != 0)
+	if (strcmp(info->command, "scribe-mover receive") != 0 ||
+	    strcmp(info->user, "mover") != 0 || strcmp(info->key_comment, "someone") != 0 ||
+	    strncmp(info->fingerprint, "SHA256:", 7) != 0)
 		return 50;
 	for (;;) {
 		ssize_t n = t->ops->read(t, buf, sizeof buf, &eof, &e);
@@ -135,7 +136,8 @@ static void echo_in_small_steps(void **state)
 }
 
 /* Moves bytes both ways and checks the counters; prints the speed, which is no assertion. */
-static void transfer(struct rig *r, struct drive client, const struct ssh_dial *extra, const char *name)
+static void transfer(struct rig *r, struct drive client, const struct ssh_dial *extra,
+		     const char *name)
 {
 	struct drive other = {.send = client.expect,
 			      .expect = client.send,
@@ -162,8 +164,10 @@ static void transfer(struct rig *r, struct drive client, const struct ssh_dial *
 	uint64_t out = t->socket_out - t->handshake_out;
 	uint64_t in = t->socket_in - t->handshake_in;
 	/* SSH adds about 50 bytes to 32 KiB, window messages and key exchanges a little more. */
-	assert_in_range(out, client.send, client.send + client.send / 50 + client.expect / 50 + 100000);
-	assert_in_range(in, client.expect, client.expect + client.expect / 50 + client.send / 50 + 100000);
+	assert_in_range(out, client.send,
+			client.send + client.send / 50 + client.expect / 50 + 100000);
+	assert_in_range(in, client.expect,
+			client.expect + client.expect / 50 + client.send / 50 + 100000);
 	t->ops->free(t);
 	assert_int_equal(served_status(&s), 0);
 }
@@ -190,7 +194,8 @@ static void opposed_bulk_with_small_socket_buffers(void **state)
 static void opposed_bulk_across_key_exchanges(void **state)
 {
 	struct ssh_dial rekey = {.socket_buffer = SMALL_BUFFER, .rekey_bytes = 4 << 20};
-	struct drive both = {.send = OPPOSED / 2, .expect = OPPOSED / 2, .seed_out = 5, .seed_in = 6};
+	struct drive both = {
+		.send = OPPOSED / 2, .expect = OPPOSED / 2, .seed_out = 5, .seed_in = 6};
 	transfer(rig_of(state), both, &rekey, "opposed, rekeyed");
 }
 
@@ -334,7 +339,8 @@ static void dial_fails(const struct ssh_dial *d, enum err_code code, const char 
 	struct err e = {0};
 	assert_null(ssh_dial(d, &e));
 	if (e.code != code || !strstr(e.msg, part))
-		fail_msg("expected %d with \"%s\", got %d: %s", (int)code, part, (int)e.code, e.msg);
+		fail_msg("expected %d with \"%s\", got %d: %s", (int)code, part, (int)e.code,
+			 e.msg);
 }
 
 static void another_host_key_stops_before_authentication(void **state)
@@ -398,8 +404,9 @@ static void another_user_key_is_refused(void **state)
 static void another_user_name_is_refused(void **state)
 {
 	struct rig *r = rig_of(state);
-	struct ssh_server_config cfg = {
-		.host_key = r->host, .authorized_keys = r->authorized, .user = "root"};
+	struct ssh_server_config cfg = {.host_key = r->host,
+					.authorized_keys = r->authorized,
+					.user = "root"};
 	struct served s = serve_one(r, &cfg, serve_idle, NULL);
 	struct ssh_dial d = dial_to(r, s.port);
 	dial_fails(&d, ERR_AUTH, "for user mover");
@@ -449,8 +456,9 @@ static void ciphers_are_gcm_unless_asked(void **state)
 {
 	struct rig *r = rig_of(state);
 	static const char chacha[] = "chacha20-poly1305@openssh.com";
-	struct ssh_server_config cfg = {
-		.host_key = r->host, .authorized_keys = r->authorized, .ciphers = chacha};
+	struct ssh_server_config cfg = {.host_key = r->host,
+					.authorized_keys = r->authorized,
+					.ciphers = chacha};
 	struct served s = serve_one(r, &cfg, serve_idle, NULL);
 	struct ssh_dial d = dial_to(r, s.port);
 	dial_fails(&d, ERR_PROTOCOL, "no common algorithm");
@@ -481,8 +489,9 @@ static void no_home_is_needed(void **state)
 		struct ssh_dial d = dial_to(r, s.port);
 		struct err e;
 		clearenv();
-		if (geteuid() == 0 && (chown(r->user, 54321, 54321) < 0 || chown(r->dir, 54321, 54321) < 0 ||
-				       setgid(54321) < 0 || setuid(54321) < 0))
+		if (geteuid() == 0 &&
+		    (chown(r->user, 54321, 54321) < 0 || chown(r->dir, 54321, 54321) < 0 ||
+		     setgid(54321) < 0 || setuid(54321) < 0))
 			_exit(80);
 		struct transport *t = ssh_dial(&d, &e);
 		if (!t)

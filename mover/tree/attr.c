@@ -372,6 +372,11 @@ int attr_apply(int fd, int dirfd, const char *name, const struct meta *want, con
 	}
 	bool xattrs_differ = !cur || cur->meta.xattrs.n != want->xattrs.n ||
 			     (want->xattrs.n && memcmp(cur->meta.xattrs.p, want->xattrs.p, want->xattrs.n));
+	/* Whoever is not root needs write permission on the inode itself to change its xattrs. */
+	if (xattrs_differ && cur && geteuid() != 0 && want->type != ENTRY_SYMLINK &&
+	    (cur->meta.mode & 0600) != 0600)
+		chowned |= (leaf ? sys_fchmodat(at, leaf, cur->meta.mode | 0600)
+				 : sys_fchmod(at, cur->meta.mode | 0600)) == 0;
 	if (apply_xattrs(at, leaf, want, cur, mask, chowned, e) < 0)
 		return -1;
 	if ((mask->attrs & ATTR_PERMS) && want->type != ENTRY_SYMLINK &&

@@ -262,6 +262,8 @@ static int walk_entry(struct walk *w, struct scan *s, struct visit *v, struct by
 		sum->d.flags |= DIGEST_INCOMPLETE;
 		return 0;
 	}
+	if (r == TREE_RESERVED && t->reserved)
+		t->reserved(t->owner, v, name);
 	if (r == TREE_RESERVED && t->source) {
 		err_set(&why, ERR_PARTIAL, "name is reserved for scribe-mover; not replicated");
 		report(t, v->d, name, &why);

@@ -30,6 +30,8 @@ struct tree_sum {
 
 enum left_out { LEFT_OUT_WHOLE = 1, LEFT_OUT_CONTENT = 2 };
 
+struct visit;
+
 struct tree {
 	/* Set by the owner before use. */
 	struct dirs *dirs;
@@ -44,6 +46,8 @@ struct tree {
 	void (*problem)(void *owner, const struct dir *d, struct bytes name, const struct err *why);
 	/* Called for a mount point that is not crossed. */
 	void (*mount)(void *owner, const struct dir *d, struct bytes name);
+	/* Called for a reserved name that a walk meets; may be NULL. */
+	void (*reserved)(void *owner, struct visit *v, struct bytes name);
 	/* Asked now and then during long work; true = stop with ERR_FAILURE. */
 	bool (*stop)(void *owner);
 	void *owner;

@@ -284,8 +284,15 @@ class Torture:
     def each(self):
         """Proves for every mutation that the oracles see it, and that one run repairs it."""
         self.push("first copy")
+        failed = []
         for name in self.chooser.counts:
-            self.one(name)
+            try:
+                self.one(name)
+            except rig.Failure as error:
+                rig.note(f"FAILED: {error}")
+                failed.append(name)
+                self.push(f"repair after {name}")
+        rig.check(not failed, f"{len(failed)} mutations fail alone: {failed}")
 
     def one(self, name):
         label = f"{self.kind} seed {self.seed} only {name}"
