@@ -87,8 +87,9 @@ enum attr_flags {
 	ATTR_SPARSE = 1 << 11,
 	ATTR_SECURITY = 1 << 12,   /* security.* of labels, only when asked for */
 	ATTR_TRUSTED = 1 << 13,    /* trusted.*, only when asked for */
-	ATTR_ALL = (1 << 14) - 1,
-	ATTR_DEFAULT = (1 << 12) - 1,
+	ATTR_SHUT = 1 << 14, /* the destination can look into what its mode shuts the owner out of */
+	ATTR_ALL = (1 << 15) - 1,
+	ATTR_DEFAULT = ((1 << 12) - 1) | ATTR_SHUT,
 };
 
 enum destination_state { DESTINATION_EMPTY = 1, DESTINATION_HAS_RECORD = 2 };

@@ -19,6 +19,7 @@ struct tap {
 	struct transport *inner;
 	pid_t pid; /* of --rsh; 0: inner is an SSH channel */
 	struct peer_heard *heard;
+	bool closed;
 };
 
 static struct tap *of(struct transport *t)
@@ -93,11 +94,22 @@ static void listen_to_end(struct tap *tap)
 	keep_last_line(ssh_transport_stderr(tap->inner), h->words, sizeof h->words);
 }
 
+/* A peer that never spoke has perhaps told why on its stderr, before the connection goes. */
+static void tap_close(struct transport *t)
+{
+	struct tap *tap = of(t);
+	if (!tap->pid && !tap->heard->bytes && !tap->closed)
+		listen_to_end(tap);
+	tap->closed = true;
+	if (tap->inner->ops->close)
+		tap->inner->ops->close(tap->inner);
+	copy_counters(tap);
+}
+
 static void tap_free(struct transport *t)
 {
 	struct tap *tap = of(t);
-	if (!tap->pid && !tap->heard->bytes)
-		listen_to_end(tap);
+	tap_close(t);
 	tap->inner->ops->free(tap->inner);
 	if (tap->pid) {
 		int status = rsh_reap(tap->pid, REAP_WAIT_MS);
@@ -112,6 +124,7 @@ static const struct transport_ops tap_ops = {
 	.read = tap_read,
 	.write = tap_write,
 	.shutdown = tap_shutdown,
+	.close = tap_close,
 	.free = tap_free,
 };
 

@@ -131,6 +131,7 @@ struct dest {
 		bool changed; /* anything was or would be changed */
 	bool verifying;
 	bool delete_limit; /* --max-delete was reached */
+	bool root_right; /* the root's own attributes are the source's */
 	bool left_any;	 /* something was left out of the digests */
 	bool racy_seen;	 /* the source had entries too young to trust their times */
 	bool had_links;	 /* hard links were here before the run */

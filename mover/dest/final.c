@@ -92,13 +92,18 @@ static int own_final(struct dest *D, struct tree_sum *sum, struct h128 *root_has
 	pthread_mutex_lock(&D->lock);
 	struct h128 content = D->content;
 	pthread_mutex_unlock(&D->lock);
+	struct meta want;
+	struct cursor c = cursor_of(D->root->meta, D->root->meta_len);
+	meta_decode(&want, &c);
+	D->root_right = meta_equal(&want, &it.meta);
 	*root_hash = tree_root_hash(&it.meta, sum, tree_links_hash(&D->tree), content);
 	return 0;
 }
 
 static bool agree(const struct dest *D, const struct tree_sum *own, const struct msg_source_final *m)
 {
-	return h128_equal(own->d.sum, m->sum) && h128_equal(tree_links_hash(&D->tree), m->links);
+	return D->root_right && h128_equal(own->d.sum, m->sum) &&
+	       h128_equal(tree_links_hash(&D->tree), m->links);
 }
 
 /* Digests differ: both walk afresh, and if they still differ, the entries that do are named. */
@@ -111,6 +116,11 @@ static int find_mismatches(struct dest *D, struct tree_sum *own, struct h128 *ro
 	if (agree(D, own, m))
 		return 0;
 	D->verifying = true;
+	if (!D->root_right) {
+		D->mismatches++;
+		dest_issue(D, ISSUE_FAILED, ERR_VERIFY, 0, D->root->d, (struct bytes){0},
+			   "attributes of the root directory differ from those that were set");
+	}
 	pthread_mutex_lock(&D->lock);
 	D->root->pending = 1;
 	D->root_done = false;

@@ -281,7 +281,8 @@ static void settle(struct slice *s)
 	for (size_t i = 0; i < s->n; i++)
 		if (!s->v[i].there && s->v[i].here && part(D, &s->v[i], &why) < 0)
 			note_failure(D, &s->v[i], &why);
-	qsort(s->v, s->n, sizeof *s->v, by_group);
+	if (s->n)
+		qsort(s->v, s->n, sizeof *s->v, by_group);
 	for (size_t i = 0; i < s->n;) {
 		struct link_name *leader = &s->v[i];
 		size_t end = i + 1;

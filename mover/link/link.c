@@ -548,6 +548,8 @@ void link_close(struct link *l)
 		struct lane *ln = l->lanes[i];
 		pthread_join(ln->thread, NULL);
 		ln->t->ops->shutdown(ln->t, 1000);
+		if (ln->t->ops->close)
+			ln->t->ops->close(ln->t);
 		ln->socket_in = ln->t->socket_in;
 		ln->socket_out = ln->t->socket_out;
 	}

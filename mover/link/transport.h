@@ -36,7 +36,9 @@ struct transport_ops {
 	ssize_t (*write)(struct transport *t, const void *p, size_t n, struct err *e);
 	/* Tells the peer that no more bytes come; flushes for at most timeout_ms. */
 	void (*shutdown)(struct transport *t, int timeout_ms);
-	/* Closes and frees. */
+	/* Ends the connection; the counters are final then and only free() may follow. May be NULL. */
+	void (*close)(struct transport *t);
+	/* Closes if that was not done, and frees. */
 	void (*free)(struct transport *t);
 };
 

@@ -67,7 +67,7 @@ static bool linked(struct source *s, const struct item *it)
 
 static bool changed_since(const struct source *s, const struct item *it)
 {
-	return it->ctime >= s->clock;
+	return it->ctime > s->clock || (it->ctime == s->clock && it->ctime_ns >= s->clock_ns);
 }
 
 /* Describes the entry just read into l->it. */

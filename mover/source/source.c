@@ -150,6 +150,7 @@ static int send_begin(struct source *s, struct err *e)
 	struct timespec t;
 	clock_gettime(CLOCK_REALTIME, &t);
 	s->clock = t.tv_sec;
+	s->clock_ns = (uint32_t)t.tv_nsec;
 	struct dir *root = dirs_root(s->dirs);
 	uint64_t incarnation = root->ino;
 	dir_unref(s->dirs, root);

@@ -67,7 +67,8 @@ struct source {
 	struct worker workers[WORKERS_MAX];
 	unsigned worker_count;
 	pthread_t lister;
-	int64_t clock; /* own clock when the run began, seconds */
+	int64_t clock; /* own clock when the run began */
+	uint32_t clock_ns;
 	bool verifying; /* lister only: mark what changed since the run began */
 	uint64_t next_fid; /* lister only */
 	pthread_mutex_t lock;

@@ -369,6 +369,25 @@ static void conn_shutdown(struct transport *t, int timeout_ms)
 	sshconn_drain(c, net_now_ms() + timeout_ms);
 }
 
+/* The farewell belongs to the counted bytes. */
+static void conn_close(struct transport *t)
+{
+	struct sshconn *c = sshconn_of(t);
+	if (c->session && c->channel && !c->broken) {
+		c->discard = true;
+		if (!c->closed)
+			(void)ssh_channel_close(c->channel);
+		sshconn_drain(c, net_now_ms() + CLOSE_FLUSH_MS);
+	}
+	if (c->session && !c->farewell) {
+		ssh_disconnect(c->session);
+		c->farewell = c->broken = true;
+		c->channel = NULL;
+	}
+	t->socket_in = c->socket_counter.in_bytes;
+	t->socket_out = c->socket_counter.out_bytes;
+}
+
 static void conn_free(struct transport *t)
 {
 	sshconn_free(sshconn_of(t));
@@ -379,6 +398,7 @@ static const struct transport_ops conn_ops = {
 	.read = conn_read,
 	.write = conn_write,
 	.shutdown = conn_shutdown,
+	.close = conn_close,
 	.free = conn_free,
 };
 
@@ -442,7 +462,8 @@ void sshconn_free(struct sshconn *c)
 		sshconn_drain(c, net_now_ms() + CLOSE_FLUSH_MS);
 	}
 	if (c->session) {
-		ssh_disconnect(c->session);
+		if (!c->farewell)
+			ssh_disconnect(c->session);
 		ssh_free(c->session);
 	}
 	close_lib_fd(c);

@@ -44,6 +44,7 @@ struct sshconn {
 	bool eof_told; /* and the reader knows */
 	bool closed;   /* the peer closed the channel */
 	bool broken;   /* no further use; why says what happened */
+	bool farewell; /* the disconnect message has been sent */
 	bool ended;    /* our own end of stream was sent */
 	bool stalled;  /* libssh took nothing although the window is open: keys are being exchanged
 			*/

@@ -152,6 +152,12 @@ static int read_xattrs(struct item *it, int dirfd, const char *name, const struc
 	buf_clear(&it->xattrs);
 	if (!(mask->want & any))
 		return 0;
+	if (it->shut) {
+		/* Its owner there could not read them back. */
+		if (list_names(it, dirfd, name, mask, names, e) > 0)
+			it->dropped |= 1u << DROPPED_XATTR;
+		return 0;
+	}
 	int count = list_names(it, dirfd, name, mask, names, e);
 	for (int i = 0; i < count; i++)
 		if (read_one(it, dirfd, name, names[i], mask, e) < 0)
@@ -243,8 +249,16 @@ static void from_statx(struct item *it, const struct statx *sx, const struct mas
 	it->ctime = sx->stx_ctime.tv_sec;
 	it->ctime_ns = sx->stx_ctime.tv_nsec;
 	it->disk_bytes = sx->stx_blocks * 512;
+	it->shut = false;
 	if (m->type != ENTRY_SYMLINK && (mask->attrs & ATTR_PERMS))
 		m->mode = sx->stx_mode & 07777;
+	if (!(mask->attrs & ATTR_SHUT) && (mask->attrs & ATTR_PERMS)) {
+		it->shut = m->type != ENTRY_DIR && m->type != ENTRY_SYMLINK && !(m->mode & 0400);
+		if (m->type == ENTRY_DIR && (m->mode & 0500) != 0500) {
+			m->mode |= 0500;
+			it->dropped |= 1u << DROPPED_MODE;
+		}
+	}
 	if (mask->attrs & ATTR_OWNER)
 		m->uid = sx->stx_uid;
 	if (mask->attrs & ATTR_GROUP)
@@ -329,15 +343,10 @@ static int remove_unwanted(int fd, const char *name, const struct meta *want, co
 	return 0;
 }
 
-static int apply_xattrs(int fd, const char *name, const struct meta *want, const struct item *cur,
-			const struct mask *mask, bool again, struct err *e)
+/* Sets the wanted ACLs, or everything else. */
+static int set_family(int fd, const char *name, const struct meta *want, const struct mask *mask, bool acls,
+		      struct err *e)
 {
-	struct bytes have = cur ? cur->meta.xattrs : (struct bytes){0};
-	if (!again && cur && have.n == want->xattrs.n &&
-	    (have.n == 0 || memcmp(have.p, want->xattrs.p, have.n) == 0))
-		return 0;
-	if (remove_unwanted(fd, name, want, mask, e) < 0)
-		return -1;
 	struct cursor c = cursor_of(want->xattrs.p, want->xattrs.n);
 	struct bytes n;
 	struct bytes value;
@@ -345,8 +354,11 @@ static int apply_xattrs(int fd, const char *name, const struct meta *want, const
 		char attr[XATTR_NAME_MAX_BYTES + 1];
 		memcpy(attr, n.p, n.n);
 		attr[n.n] = '\0';
-		if (!(xattr_flag(attr) & mask->attrs))
+		uint64_t flag = xattr_flag(attr);
+		if (!(flag & mask->attrs))
 			return err_set(e, ERR_PROTOCOL, "peer sent an extended attribute that is out of scope");
+		if ((flag == ATTR_ACLS) != acls)
+			continue;
 		if (sys_setxattr(fd, name, attr, value.p, value.n) < 0) {
 			err_sys(e, ERR_FAILURE, "cannot set extended attribute %s", attr);
 			e->code = ERR_FAILURE; /* ENOSPC here is the inode's room, not the disk's */
@@ -356,6 +368,18 @@ static int apply_xattrs(int fd, const char *name, const struct meta *want, const
 	return 0;
 }
 
+static int apply_xattrs(int fd, const char *name, const struct meta *want, const struct item *cur,
+			const struct mask *mask, bool again, struct err *e)
+{
+	struct bytes have = cur ? cur->meta.xattrs : (struct bytes){0};
+	if (!again && cur && have.n == want->xattrs.n &&
+	    (have.n == 0 || memcmp(have.p, want->xattrs.p, have.n) == 0))
+		return 0;
+	if (remove_unwanted(fd, name, want, mask, e) < 0)
+		return -1;
+	/* An ACL comes last: it changes the mode, and the new one may forbid to set the others. */
+	return set_family(fd, name, want, mask, false, e) < 0 ? -1 : set_family(fd, name, want, mask, true, e);
+}
 int attr_apply(int fd, int dirfd, const char *name, const struct meta *want, const struct item *cur,
 	       const struct mask *mask, struct err *e)
 {

@@ -38,6 +38,7 @@ struct item {
 	int64_t ctime;
 	uint32_t ctime_ns;
 	uint32_t dropped; /* bit per dropped_kind: what the mask took away from this entry */
+	bool shut;	  /* its mode would keep a destination that is not root from reading it */
 	struct buf link, xattrs;
 	struct buf scratch; /* private */
 };

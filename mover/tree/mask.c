@@ -135,6 +135,6 @@ int mask_probe(struct mask *mask, int root_fd, uint64_t attrs_wanted, struct err
 	if (!may_make_devices())
 		mask->attrs &= ~(uint64_t)ATTR_DEVICES;
 	if (geteuid() != 0)
-		mask->attrs &= ~(uint64_t)(ATTR_TRUSTED | ATTR_SECURITY);
+		mask->attrs &= ~(uint64_t)(ATTR_TRUSTED | ATTR_SECURITY | ATTR_SHUT);
 	return 0;
 }
