@@ -10,45 +10,8 @@
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")" || exit 1
 
-packages=(build-essential cmake ninja-build pkg-config ccache binutils python3
-	clang libclang-rt-14-dev clang-format universal-ctags shellcheck
-	libssh-dev librsync-dev libzstd-dev libxxhash-dev libjson-c-dev libcmocka-dev
-	rsync openssh-server openssh-client acl attr strace iproute2 util-linux procps
-	e2fsprogs xfsprogs btrfs-progs)
-
-say()
-{
-	printf '\n== %s\n' "$*"
-}
-
-install_packages()
-{
-	local missing=() p run=()
-	command -v dpkg-query >/dev/null || {
-		echo "not a Debian system: needed are the likes of ${packages[*]}"
-		return 0
-	}
-	for p in "${packages[@]}"; do
-		dpkg-query -W -f '${db:Status-Status}\n' "$p" 2>/dev/null | grep -qx installed ||
-			missing+=("$p")
-	done
-	[ ${#missing[@]} -eq 0 ] && return 0
-	if [ "$(id -u)" -ne 0 ]; then
-		if ! sudo -n true 2>/dev/null; then
-			echo "missing packages: ${missing[*]}"
-			echo "install them with: sudo apt-get install ${missing[*]}"
-			exit 2
-		fi
-		run=(sudo -n)
-	fi
-	say "installing ${missing[*]}"
-	if ! "${run[@]}" apt-get update -qq ||
-		! "${run[@]}" env DEBIAN_FRONTEND=noninteractive \
-			apt-get install -qq -y --no-install-recommends "${missing[@]}"; then
-		echo "missing packages could not be installed: ${missing[*]}"
-		exit 2
-	fi
-}
+# shellcheck source=tests/lib/packages.sh
+. tests/lib/packages.sh
 
 results=() # for summary.py: NAME=FILE
 failures=() # for summary.py: --failed WHAT
@@ -133,7 +96,7 @@ test_fuzz()
 	configure fuzz && compile fuzz && run fuzz fuzz -L fuzz
 }
 
-install_packages
+install_packages "${build_packages[@]}" "${test_packages[@]}"
 export UBSAN_OPTIONS=${UBSAN_OPTIONS:-print_stacktrace=1}
 case ${1:-all} in
 quick)

@@ -476,7 +476,7 @@ static uint64_t flags_of(const struct dial_options *o)
 static uint64_t attrs_of(const struct dial_options *o)
 {
 	uint64_t a = 0;
-	a |= o->owner ? ATTR_OWNER : 0;
+	a |= ATTR_SHUT | (o->owner ? ATTR_OWNER : 0);
 	a |= o->group ? ATTR_GROUP : 0;
 	a |= o->perms ? ATTR_PERMS : 0;
 	a |= o->times ? ATTR_TIMES : 0;

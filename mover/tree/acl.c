@@ -6,7 +6,7 @@
 #include <string.h>
 
 enum { HEADER = 4, ENTRY = 8, VERSION = 2 };
-enum { TAG_USER = 0x02, TAG_GROUP = 0x08, TAG_MASK = 0x10 };
+enum { TAG_OWNER = 0x01, TAG_USER = 0x02, TAG_GROUP = 0x08, TAG_MASK = 0x10 };
 
 static uint16_t tag_of(const uint8_t *entry)
 {
@@ -52,4 +52,11 @@ int acl_canonical(uint8_t *value, size_t *n, bool is_default)
 	if (is_default ? count == 0 : !extended && count <= 3)
 		*n = 0;
 	return 0;
+}
+
+void acl_grant_owner(uint8_t *value, size_t n, uint8_t perms)
+{
+	for (size_t at = HEADER; at + ENTRY <= n; at += ENTRY)
+		if (tag_of(value + at) == TAG_OWNER)
+			value[at + 2] |= perms;
 }

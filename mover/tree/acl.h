@@ -15,4 +15,7 @@
  * default ACL, become *n = 0. 0, or -1 if it is malformed. */
 int acl_canonical(uint8_t *value, size_t *n, bool is_default);
 
+/* Adds permission bits (4 read, 2 write, 1 execute) to the owner's entry of a canonical ACL. */
+void acl_grant_owner(uint8_t *value, size_t n, uint8_t perms);
+
 #endif

@@ -133,6 +133,9 @@ static int read_one(struct item *it, int dirfd, const char *name, const char *at
 			return err_set(e, ERR_FAILURE, "malformed ACL in %s", attr);
 		if (len == 0)
 			return 0;
+		/* As with the mode: such a destination's owner keeps access to its directories. */
+		if (it->meta.type == ENTRY_DIR && !(mask->attrs & ATTR_SHUT) && strcmp(attr, ACL_ACCESS) == 0)
+			acl_grant_owner(value, len, 5);
 	}
 	if (len > mask->xattr_max) {
 		it->dropped |= dropped_bit(flag);

@@ -69,6 +69,8 @@ static uint32_t probe_xattr_size(int fd)
 	uint32_t high = XATTR_VALUE_MAX + 1;
 	while (high - low > 1) {
 		uint32_t mid = high > XATTR_VALUE_MAX && low == 0 ? XATTR_VALUE_MAX : low + (high - low) / 2;
+		/* Replacing a value may need room for both. */
+		fremovexattr(fd, "user.scribe-mover.probe");
 		if (fsetxattr(fd, "user.scribe-mover.probe", value, mid, 0) == 0)
 			low = mid;
 		else
