@@ -61,7 +61,9 @@ make_source()
 	for round in 1 2 3 4 5; do
 		for dir in /usr/share/doc /usr/lib/python3* /usr/include /usr/lib/gcc \
 			/usr/share/perl /usr/share/zoneinfo /usr/share/locale /usr/lib/*/perl*; do
-			[ -d "$dir" ] && [ ! -L "$dir" ] || continue
+			if [ ! -d "$dir" ] || [ -L "$dir" ]; then
+				continue
+			fi
 			[ "$(du -smx "$dir" | cut -f1)" -le 250 ] || continue
 			name=${dir#/usr/}
 			# Files that others may not read stay away; the count below decides.

@@ -26,7 +26,8 @@ bool xattr_next(struct cursor *c, struct bytes *name, struct bytes *value)
 	return !c->bad;
 }
 
-void xattr_put(struct buf *blob, const void *name, size_t name_len, const void *value, size_t value_len)
+void xattr_put(struct buf *blob, const void *name, size_t name_len, const void *value,
+	       size_t value_len)
 {
 	buf_put_u8(blob, (uint8_t)name_len);
 	buf_put(blob, name, name_len);

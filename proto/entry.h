@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One directory entry as both sides see it: attributes (struct meta) and, in a listing, its name and
- * what goes with it (struct entry). The encoding of a meta is canonical: the same attributes give the
- * same bytes, which is also what digests are computed over (SPEC.md 4). Pure; nothing is allocated.
+ * One directory entry as both sides see it: attributes (struct meta) and, in a listing, its name
+ * and what goes with it (struct entry). The encoding of a meta is canonical: the same attributes
+ * give the same bytes, which is also what digests are computed over (SPEC.md 4). Pure; nothing is
+ * allocated.
  */
 #ifndef SCRIBE_ENTRY_H
 #define SCRIBE_ENTRY_H
@@ -45,9 +46,10 @@ struct meta {
 };
 
 enum digest_flags {
-	DIGEST_OPAQUE = 1,     /* a mount that is not crossed: children are on neither side */
-	DIGEST_INCOMPLETE = 2, /* something below could not be read: never equal, nothing deleted below */
-	DIGEST_RACY = 4,       /* something below may have changed without a new mtime: never pruned */
+	DIGEST_OPAQUE = 1, /* a mount that is not crossed: children are on neither side */
+	DIGEST_INCOMPLETE =
+		2,       /* something below could not be read: never equal, nothing deleted below */
+	DIGEST_RACY = 4, /* something below may have changed without a new mtime: never pruned */
 	DIGEST_FLAGS_ALL = 7,
 };
 
@@ -59,9 +61,9 @@ struct digest {
 };
 
 enum entry_flags {
-	ENTRY_RACY = 1,   /* regular file: compare content even if size and mtime agree */
-	ENTRY_LINKED = 2, /* one of several names in scope of one inode: group is set */
-	ENTRY_STREAM = 4, /* the source sends the content of this file unasked, as file id fid */
+	ENTRY_RACY = 1,    /* regular file: compare content even if size and mtime agree */
+	ENTRY_LINKED = 2,  /* one of several names in scope of one inode: group is set */
+	ENTRY_STREAM = 4,  /* the source sends the content of this file unasked, as file id fid */
 	ENTRY_CHANGED = 8, /* changed at the source since the run began (only when verifying) */
 	ENTRY_FLAGS_ALL = 15,
 };
@@ -88,10 +90,12 @@ bool name_valid(struct bytes name);
 
 /* Iterates an xattr blob: each item is u8 name length, name, varint value length, value. */
 bool xattr_next(struct cursor *c, struct bytes *name, struct bytes *value);
-void xattr_put(struct buf *blob, const void *name, size_t name_len, const void *value, size_t value_len);
+void xattr_put(struct buf *blob, const void *name, size_t name_len, const void *value,
+	       size_t value_len);
 
-/* What an entry adds to the sum of its directory: its name, its meta, and for directories the digest's
- * sum. With key NULL the unkeyed value that the root hash uses. scratch is reused memory. */
+/* What an entry adds to the sum of its directory: its name, its meta, and for directories the
+ * digest's sum. With key NULL the unkeyed value that the root hash uses. scratch is reused memory.
+ */
 struct h128 entry_hash(const struct hash_key *key, struct bytes name, const struct meta *m,
 		       const struct h128 *content, struct buf *scratch);
 

@@ -18,7 +18,8 @@
 #include <xxhash.h>
 #pragma GCC diagnostic pop
 
-void hash_key_init(struct hash_key *k, const uint8_t *source_nonce, const uint8_t *destination_nonce)
+void hash_key_init(struct hash_key *k, const uint8_t *source_nonce,
+		   const uint8_t *destination_nonce)
 {
 	uint8_t both[2 * HASH_NONCE_BYTES];
 	memcpy(both, source_nonce, HASH_NONCE_BYTES);
@@ -35,7 +36,8 @@ struct h128 hash128(const struct hash_key *key, const void *p, size_t n)
 
 uint64_t hash64(const struct hash_key *key, const void *p, size_t n)
 {
-	return key ? XXH3_64bits_withSecret(p, n, key->secret, sizeof key->secret) : XXH3_64bits(p, n);
+	return key ? XXH3_64bits_withSecret(p, n, key->secret, sizeof key->secret)
+		   : XXH3_64bits(p, n);
 }
 
 static void store64(uint8_t *out, uint64_t v)

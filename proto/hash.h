@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * 128-bit hashes and sums of them. XXH3-128 (xxHash 0.8), keyed by a run's secret where an adversary
- * could gain by a collision, unkeyed where a value must mean the same in every run.
- * Pure; safe from any thread.
+ * 128-bit hashes and sums of them. XXH3-128 (xxHash 0.8), keyed by a run's secret where an
+ * adversary could gain by a collision, unkeyed where a value must mean the same in every run. Pure;
+ * safe from any thread.
  */
 #ifndef SCRIBE_HASH_H
 #define SCRIBE_HASH_H
@@ -23,7 +23,8 @@ struct hash_key {
 };
 
 /* Derives the key from the source's and the destination's nonce (HASH_NONCE_BYTES each). */
-void hash_key_init(struct hash_key *k, const uint8_t *source_nonce, const uint8_t *destination_nonce);
+void hash_key_init(struct hash_key *k, const uint8_t *source_nonce,
+		   const uint8_t *destination_nonce);
 
 /* key NULL: unkeyed. */
 struct h128 hash128(const struct hash_key *key, const void *p, size_t n);

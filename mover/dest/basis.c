@@ -22,14 +22,17 @@ struct summing {
 	uint8_t level;
 	uint64_t first; /* of the next frame */
 	struct buf sums, frame;
-	uint8_t *data; /* CHUNK bytes */
+	uint8_t *data;             /* CHUNK bytes */
 	uint64_t data_to, hole_to; /* the extent that the last look met ends here */
 	struct h128 zero_leaf;
 };
 
 static int flush(struct summing *s, bool last, struct err *e)
 {
-	struct msg_sums m = {.fid = s->fid, .level = s->level, .first = s->first, .last = last,
+	struct msg_sums m = {.fid = s->fid,
+			     .level = s->level,
+			     .first = s->first,
+			     .last = last,
 			     .sums = {.p = s->sums.data, .n = s->sums.len}};
 	buf_clear(&s->frame);
 	msg_sums_encode(&m, &s->frame);
@@ -42,7 +45,9 @@ static int flush(struct summing *s, bool last, struct err *e)
 static int leaf(struct summing *s, uint64_t index, struct h128 *out)
 {
 	uint64_t at = index * LEAF_BYTES;
-	size_t want = at >= s->size ? 0 : s->size - at < LEAF_BYTES ? (size_t)(s->size - at) : LEAF_BYTES;
+	size_t want = at >= s->size               ? 0
+		      : s->size - at < LEAF_BYTES ? (size_t)(s->size - at)
+						  : LEAF_BYTES;
 	if (want == LEAF_BYTES && at + want > s->data_to && at + want > s->hole_to) {
 		off_t next = lseek(s->fd, (off_t)at, SEEK_DATA);
 		if (next < 0 && errno == ENXIO)
@@ -99,7 +104,9 @@ static int send_pages(struct summing *s, struct bytes list, struct err *e)
 	struct cursor c = cursor_of(list.p, list.n);
 	while (cursor_left(&c)) {
 		uint64_t at = (uint64_t)get_u32(&c) * LEAF_BYTES;
-		size_t want = at >= s->size ? 0 : s->size - at < LEAF_BYTES ? (size_t)(s->size - at) : LEAF_BYTES;
+		size_t want = at >= s->size               ? 0
+			      : s->size - at < LEAF_BYTES ? (size_t)(s->size - at)
+							  : LEAF_BYTES;
 		if (c.bad || (want && sys_pread(s->fd, s->data, want, at) != (ssize_t)want))
 			return 0;
 		for (size_t p = 0; p < PAGES_PER_LEAF; p++) {
@@ -158,7 +165,8 @@ static int open_basis(struct dest *D, uint64_t fid, uint64_t *size)
 	}
 	dir_unref(D->dirs, d);
 	struct stat st;
-	if (fd >= 0 && (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != *size)) {
+	if (fd >= 0 &&
+	    (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != *size)) {
 		close(fd);
 		fd = -1;
 	}
@@ -207,7 +215,8 @@ static int answer_signature(struct summing *s, const struct link_frame *f, struc
 	struct err why;
 	if (s->fd >= 0 && m.length && m.offset <= s->size && m.length <= s->size - m.offset) {
 		uint64_t since = run_now_ns();
-		rsdelta_signature(s->fd, m.offset, m.length, rsdelta_block_len(m.length), &sig, &why);
+		rsdelta_signature(s->fd, m.offset, m.length, rsdelta_block_len(m.length), &sig,
+				  &why);
 		s->D->c->stats->ns_delta += run_now_ns() - since;
 	}
 	if (s->fd >= 0)
@@ -233,7 +242,8 @@ void *summer_main(void *arg)
 		struct err e = {0};
 		s.first = 0;
 		buf_clear(&s.sums);
-		int r = f->type == WIRE_SUMS_REQ ? answer_sums(&s, f, &e) : answer_signature(&s, f, &e);
+		int r = f->type == WIRE_SUMS_REQ ? answer_sums(&s, f, &e)
+						 : answer_signature(&s, f, &e);
 		link_done(D->link, f);
 		if (r < 0)
 			dest_fail(D, &e);

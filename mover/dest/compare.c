@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* One entry of the source against what stands here: the verdict, its itemize line, and the first step. */
+/* One entry of the source against what stands here: the verdict, its itemize line, and the first
+ * step. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -20,8 +21,8 @@ static bool dry(const struct dest *D)
 	return D->o->flags & OPT_DRY_RUN;
 }
 
-void item_line(struct dest *D, const char code[11], const struct dir *d, struct bytes name, char arrow,
-	       struct bytes target)
+void item_line(struct dest *D, const char code[11], const struct dir *d, struct bytes name,
+	       char arrow, struct bytes target)
 {
 	if (!(D->o->flags & OPT_ITEMIZE))
 		return;
@@ -32,7 +33,10 @@ void item_line(struct dest *D, const char code[11], const struct dir *d, struct 
 		buf_puts(&path, ".");
 	if (code[0] == '*' ? code[10] == 'd' : code[1] == 'd')
 		buf_puts(&path, "/");
-	struct msg_item m = {.seq = D->line_seq ? D->line_seq : ++D->next_seq, .path = {.p = path.data, .n = path.len}, .arrow = (uint8_t)arrow, .target = target};
+	struct msg_item m = {.seq = D->line_seq ? D->line_seq : ++D->next_seq,
+			     .path = {.p = path.data, .n = path.len},
+			     .arrow = (uint8_t)arrow,
+			     .target = target};
 	memcpy(m.code, code, CODE);
 	if (code[0] == '*')
 		m.code[10] = ' ';
@@ -93,13 +97,18 @@ int item_deleting(struct dest *D, struct dir *d, struct bytes name, uint8_t type
 		return 0;
 	if (type == ENTRY_DIR)
 		delete_lines(D, d, name);
-	item_line(D, type == ENTRY_DIR ? "*deleting d" : "*deleting  ", d, name, '\0', (struct bytes){0});
+	item_line(D, type == ENTRY_DIR ? "*deleting d" : "*deleting  ", d, name, '\0',
+		  (struct bytes){0});
 	return 0;
 }
 
 static char type_letter(uint8_t type)
 {
-	return type == ENTRY_FILE ? 'f' : type == ENTRY_DIR ? 'd' : type == ENTRY_SYMLINK ? 'L' : type == ENTRY_CHAR || type == ENTRY_BLOCK ? 'D' : 'S';
+	return type == ENTRY_FILE                          ? 'f'
+	       : type == ENTRY_DIR                         ? 'd'
+	       : type == ENTRY_SYMLINK                     ? 'L'
+	       : type == ENTRY_CHAR || type == ENTRY_BLOCK ? 'D'
+							   : 'S';
 }
 
 static bool xattr_differs(struct bytes a, struct bytes b, bool acl)
@@ -122,7 +131,8 @@ static bool xattr_differs(struct bytes a, struct bytes b, bool acl)
 		while (nb.n && (memcmp(nb.p, "system", nb.n < 6 ? nb.n : 6) == 0) != acl);
 		if (na.n == 0 && nb.n == 0)
 			return false;
-		if (na.n != nb.n || memcmp(na.p, nb.p, na.n) || va.n != vb.n || (va.n && memcmp(va.p, vb.p, va.n)))
+		if (na.n != nb.n || memcmp(na.p, nb.p, na.n) || va.n != vb.n ||
+		    (va.n && memcmp(va.p, vb.p, va.n)))
 			return true;
 	}
 }
@@ -148,14 +158,16 @@ static bool code_diff(char code[CODE + 1], const struct meta *want, const struct
 	return strspn(code + 2, ".") != 9;
 }
 
-static void line(struct dest *D, char first, const char *rest, const struct ddir *dd, const struct entry *en)
+static void line(struct dest *D, char first, const char *rest, const struct ddir *dd,
+		 const struct entry *en)
 {
 	char code[CODE + 1];
 	code[0] = first;
 	code[1] = type_letter(en->meta.type);
 	memcpy(code + 2, rest, 10);
 	bool symlink = en->meta.type == ENTRY_SYMLINK;
-	item_line(D, code, dd->d, en->name, symlink ? '-' : '\0', symlink ? en->meta.link : (struct bytes){0});
+	item_line(D, code, dd->d, en->name, symlink ? '-' : '\0',
+		  symlink ? en->meta.link : (struct bytes){0});
 	D->changed = true;
 }
 
@@ -165,7 +177,8 @@ static void name_text(const struct entry *en, char out[NAME_BYTES_MAX + 1])
 	out[en->name.n] = '\0';
 }
 
-static int fail_entry(struct dest *D, struct ddir *dd, const struct entry *en, const struct err *why)
+static int fail_entry(struct dest *D, struct ddir *dd, const struct entry *en,
+		      const struct err *why)
 {
 	dest_entry_failed(D, dd, en->name, why, (struct h128){0});
 	return 0;
@@ -227,7 +240,8 @@ static void inline_leaves(struct dest *D, struct visit *v, const struct entry *e
 	if (size > INLINE_MAX)
 		return;
 	name_text(en, name);
-	CLEANUP_FD int fd = sys_openat(v->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	CLEANUP_FD int fd =
+		sys_openat(v->fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
 	if (fd < 0)
 		return;
 	CLEANUP_FREE uint8_t *data = mem_alloc_raw(LEAF_BYTES);
@@ -242,8 +256,8 @@ static void inline_leaves(struct dest *D, struct visit *v, const struct entry *e
 }
 
 /* Asks for a file's content. basis: the old file may serve. */
-static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, uint8_t own_type,
-		     enum want_mode mode, struct err *e)
+static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en,
+		     uint8_t own_type, enum want_mode mode, struct err *e)
 {
 	if ((en->flags & ENTRY_LINKED) && mode != WANT_COMPARE) {
 		group_set(D, en->group, GROUP_PENDING);
@@ -276,8 +290,8 @@ static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	buf_init(&leaves, WANT_LEAVES_MAX * 16);
 	if (mode != WANT_FULL)
 		inline_leaves(D, v, en, &leaves);
-	return LINK_SEND(D->link, WANT, want, e, .fid = f->fid, .handle = dd->handle, .name = en->name,
-			 .mode = (uint8_t)mode, .basis_size = f->basis_size,
+	return LINK_SEND(D->link, WANT, want, e, .fid = f->fid, .handle = dd->handle,
+			 .name = en->name, .mode = (uint8_t)mode, .basis_size = f->basis_size,
 			 .leaves = {.p = leaves.data, .n = leaves.len});
 }
 
@@ -425,12 +439,15 @@ static int replace_entry(struct dest *D, struct ddir *dd, struct visit *v, const
 		struct tree_sum below;
 		struct err ignored;
 		if (!(D->o->flags & OPT_DELETE) &&
-		    (tree_child_sum(&D->tree, dd->d, en->name, &D->own, &below, &ignored) < 0 || below.entries)) {
-			err_set(&why, ERR_PARTIAL, "a non-empty directory is in the way; --delete lets it go");
+		    (tree_child_sum(&D->tree, dd->d, en->name, &D->own, &below, &ignored) < 0 ||
+		     below.entries)) {
+			err_set(&why, ERR_PARTIAL,
+				"a non-empty directory is in the way; --delete lets it go");
 			return fail_entry(D, dd, en, &why);
 		}
 		if (!removable(D, dd->d, en->name)) {
-			err_set(&why, ERR_PARTIAL, "a directory with excluded content or a mount in it is in the way");
+			err_set(&why, ERR_PARTIAL,
+				"a directory with excluded content or a mount in it is in the way");
 			return fail_entry(D, dd, en, &why);
 		}
 		item_deleting(D, dd->d, en->name, ENTRY_DIR);
@@ -438,7 +455,8 @@ static int replace_entry(struct dest *D, struct ddir *dd, struct visit *v, const
 	return new_entry(D, dd, v, en, own_type, false, e);
 }
 
-/* A dry run must not announce for every name of an inode what the first name's fix will have done. */
+/* A dry run must not announce for every name of an inode what the first name's fix will have done.
+ */
 static bool fixed_before(struct dest *D)
 {
 	if (D->own.nlink < 2 || D->own.meta.type == ENTRY_DIR)
@@ -477,7 +495,8 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	bool differs = code_diff(code, &en->meta, own);
 	bool stale = en->meta.size != own->size || en->meta.mtime != own->mtime ||
 		     en->meta.mtime_ns != own->mtime_ns;
-	bool look = (en->flags & ENTRY_RACY) || (D->o->flags & OPT_CHECKSUM) || !(D->mask.attrs & ATTR_TIMES);
+	bool look = (en->flags & ENTRY_RACY) || (D->o->flags & OPT_CHECKSUM) ||
+		    !(D->mask.attrs & ATTR_TIMES);
 	if (!differs && !look)
 		return 0;
 	if (stale && is_member(D, en)) {
@@ -506,10 +525,12 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 }
 
 /* A mount on either side is compared on neither. */
-static int opaque_dir(struct dest *D, struct ddir *dd, const struct entry *en, bool here, struct err *e)
+static int opaque_dir(struct dest *D, struct ddir *dd, const struct entry *en, bool here,
+		      struct err *e)
 {
 	dest_issue(D, ISSUE_SKIPPED_MOUNT, ERR_OK, 0, dd->d, en->name,
-		   here ? "mount point at the destination, not crossed" : "mount point at the source, not crossed");
+		   here ? "mount point at the destination, not crossed"
+			: "mount point at the source, not crossed");
 	tree_leave_out(&D->tree, dd->d, en->name, LEFT_OUT_CONTENT);
 	D->left_any = true;
 	if (!here)
@@ -522,8 +543,8 @@ static int opaque_dir(struct dest *D, struct ddir *dd, const struct entry *en, b
 			 .path = {.p = path.data, .n = path.len});
 }
 
-/* Whoever is not root needs write permission in a directory for the time of the work; its own mode is set
- * again when it is finished. */
+/* Whoever is not root needs write permission in a directory for the time of the work; its own mode
+ * is set again when it is finished. */
 static void loosen(struct dest *D, struct ddir *dd)
 {
 	struct err why;
@@ -533,18 +554,21 @@ static void loosen(struct dest *D, struct ddir *dd)
 	int fd = dir_pin(D->dirs, dd->d, &why);
 	if (fd < 0)
 		return;
-	if (fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700 && sys_fchmod(fd, (st.st_mode & 07777) | 0700) == 0)
+	if (fstat(fd, &st) == 0 && (st.st_mode & 0700) != 0700 &&
+	    sys_fchmod(fd, (st.st_mode & 07777) | 0700) == 0)
 		dd->touched = true;
 	dir_unpin(D->dirs, dd->d);
 }
 
-static int same_dir(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, struct err *e)
+static int same_dir(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en,
+		    struct err *e)
 {
 	char code[CODE + 1];
 	bool differs = code_diff(code, &en->meta, &D->own.meta);
 	bool opaque_here = tree_opaque(&D->tree, &D->own);
 	struct tree_sum own = {0};
-	/* Walking below may use D->own's memory only through its own items, so D->own stays valid. */
+	/* Walking below may use D->own's memory only through its own items, so D->own stays valid.
+	 */
 	if (!opaque_here && tree_child_sum(&D->tree, dd->d, en->name, &D->own, &own, e) < 0)
 		return -1;
 	if (differs)
@@ -583,7 +607,8 @@ static int same_special(struct dest *D, struct ddir *dd, struct visit *v, const 
 	bool differs = code_diff(code, &en->meta, own);
 	bool other = en->meta.type == ENTRY_SYMLINK
 			     ? !same_bytes(en->meta.link, own->link)
-			     : en->meta.rdev_major != own->rdev_major || en->meta.rdev_minor != own->rdev_minor;
+			     : en->meta.rdev_major != own->rdev_major ||
+				       en->meta.rdev_minor != own->rdev_minor;
 	if (other) {
 		code[2] = 'c';
 		if (is_member(D, en)) {
@@ -601,8 +626,8 @@ static int same_special(struct dest *D, struct ddir *dd, struct visit *v, const 
 	return fix_meta(D, dd, v, en);
 }
 
-int compare_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, bool absent,
-		  struct err *e)
+int compare_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en,
+		  bool absent, struct err *e)
 {
 	struct err why = {0};
 	D->c->stats->entries_seen++;
@@ -612,7 +637,8 @@ int compare_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct
 	if (t == TREE_ERROR)
 		return fail_entry(D, dd, en, &why);
 	if (t == TREE_SKIP) {
-		err_set(&why, ERR_PARTIAL, "something that cannot be replicated here is in the way");
+		err_set(&why, ERR_PARTIAL,
+			"something that cannot be replicated here is in the way");
 		return fail_entry(D, dd, en, &why);
 	}
 	if (t != TREE_ENTRY)
@@ -626,7 +652,8 @@ int compare_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct
 	return same_special(D, dd, v, en);
 }
 
-/* The content of a file whose size and time agree was compared: equal, or replaced in a temp by now. */
+/* The content of a file whose size and time agree was compared: equal, or replaced in a temp by
+ * now. */
 int compare_over(struct dest *D, struct dfile *f, struct err *e)
 {
 	(void)e;
@@ -639,7 +666,8 @@ int compare_over(struct dest *D, struct dfile *f, struct err *e)
 	int t = visit_init(&D->tree, &v, f->dd->d, &why) < 0
 			? TREE_ERROR
 			: tree_read(&D->tree, &v, en.name, false, &D->own, &why);
-	bool differs = t == TREE_ENTRY && D->own.meta.type == ENTRY_FILE && code_diff(code, &en.meta, &D->own.meta);
+	bool differs = t == TREE_ENTRY && D->own.meta.type == ENTRY_FILE &&
+		       code_diff(code, &en.meta, &D->own.meta);
 	D->line_seq = f->seq;
 	if (f->same) {
 		if (differs && !fixed_before(D)) {
@@ -676,7 +704,8 @@ void compare_root(struct dest *D)
 	struct meta want;
 	struct cursor c = cursor_of(D->root->meta, D->root->meta_len);
 	meta_decode(&want, &c);
-	if (attr_read(&D->own, fd, NULL, &D->mask, &why) == ATTR_READ && code_diff(code, &want, &D->own.meta)) {
+	if (attr_read(&D->own, fd, NULL, &D->mask, &why) == ATTR_READ &&
+	    code_diff(code, &want, &D->own.meta)) {
 		item_line(D, code, D->root->d, (struct bytes){0}, '\0', (struct bytes){0});
 		D->root->touched = true;
 		D->changed = true;

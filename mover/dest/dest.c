@@ -36,17 +36,22 @@ void dest_issue(struct dest *D, enum issue_kind kind, enum err_code code, int er
 	pthread_mutex_lock(&D->events_lock);
 	if (kind == ISSUE_SKIPPED_MOUNT)
 		D->c->stats->skipped_mounts++;
-	struct run_issue issue = {.kind = kind, .code = code, .error = error,
-				  .path = {.p = path.data, .n = path.len}, .text = text};
+	struct run_issue issue = {.kind = kind,
+				  .code = code,
+				  .error = error,
+				  .path = {.p = path.data, .n = path.len},
+				  .text = text};
 	if (D->c->events.issue)
 		D->c->events.issue(D->c->events.owner, &issue);
 	pthread_mutex_unlock(&D->events_lock);
 	LINK_SEND(D->link, ISSUE, issue, NULL, .kind = (uint8_t)kind, .code = (uint8_t)code,
-		  .error = (uint64_t)(error > 0 && error < 4096 ? error : 0), .path = {.p = path.data, .n = path.len},
+		  .error = (uint64_t)(error > 0 && error < 4096 ? error : 0),
+		  .path = {.p = path.data, .n = path.len},
 		  .text = {.p = (const uint8_t *)text, .n = strlen(text)});
 }
 
-/* The planner owns the tree: it leaves the entry out and tells the source, in order with the rest. */
+/* The planner owns the tree: it leaves the entry out and tells the source, in order with the rest.
+ */
 void dest_left_out(struct dest *D, const struct ddir *dd, struct bytes name, struct h128 term,
 		   bool source_knows)
 {
@@ -68,8 +73,8 @@ void dest_entry_failed(struct dest *D, struct ddir *dd, struct bytes name, const
 		       struct h128 term)
 {
 	D->c->stats->files_failed++;
-	dest_issue(D, ISSUE_FAILED, why->code == ERR_CHANGED ? ERR_CHANGED : ERR_PARTIAL, why->sys, dd->d, name,
-		   why->msg);
+	dest_issue(D, ISSUE_FAILED, why->code == ERR_CHANGED ? ERR_CHANGED : ERR_PARTIAL, why->sys,
+		   dd->d, name, why->msg);
 	dest_left_out(D, dd, name, term, false);
 }
 
@@ -93,7 +98,8 @@ void dest_wake_planner(struct dest *D)
 
 void temp_name(const struct dest *D, uint64_t number, char out[TEMP_NAME_MAX])
 {
-	snprintf(out, TEMP_NAME_MAX, TREE_TEMP_PREFIX "%s-%llu", D->run_hex, (unsigned long long)number);
+	snprintf(out, TEMP_NAME_MAX, TREE_TEMP_PREFIX "%s-%llu", D->run_hex,
+		 (unsigned long long)number);
 }
 
 int dest_state(struct dest *D, struct err *e)
@@ -101,11 +107,14 @@ int dest_state(struct dest *D, struct err *e)
 	pthread_mutex_lock(&D->state_lock);
 	if (D->state_fd < 0) {
 		if (sys_mkdirat(D->root_fd, TREE_STATE_DIR, STATE_MODE) < 0 && errno != EEXIST)
-			err_sys(e, ERR_FAILURE, "cannot make %s in the destination", TREE_STATE_DIR);
+			err_sys(e, ERR_FAILURE, "cannot make %s in the destination",
+				TREE_STATE_DIR);
 		else
-			D->state_fd = sys_openat(D->root_fd, TREE_STATE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
+			D->state_fd = sys_openat(D->root_fd, TREE_STATE_DIR,
+						 O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 		if (D->state_fd < 0)
-			err_sys(e, ERR_FAILURE, "cannot open %s in the destination", TREE_STATE_DIR);
+			err_sys(e, ERR_FAILURE, "cannot open %s in the destination",
+				TREE_STATE_DIR);
 	}
 	int fd = D->state_fd;
 	pthread_mutex_unlock(&D->state_lock);
@@ -149,7 +158,9 @@ static int lock_one(struct dest *D, int fd, int how, struct err *e)
 {
 	if (flock(fd, how | LOCK_NB) < 0) {
 		if (errno == EWOULDBLOCK)
-			return err_set(e, ERR_BUSY, "another run is replicating into this destination (or above or below it)");
+			return err_set(e, ERR_BUSY,
+				       "another run is replicating into this destination (or above "
+				       "or below it)");
 		if (errno != EOPNOTSUPP && errno != ENOLCK && errno != ENOSYS)
 			return err_sys(e, ERR_FAILURE, "cannot lock the destination");
 	}
@@ -208,11 +219,14 @@ static int open_replica(struct dest *D, struct err *e)
 static int check_source(struct dest *D, struct err *e)
 {
 	const char *id = D->o->source_id;
-	if (!*id || !D->record.present || !*D->record.source_id || strcmp(id, D->record.source_id) == 0)
+	if (!*id || !D->record.present || !*D->record.source_id ||
+	    strcmp(id, D->record.source_id) == 0)
 		return 0;
 	if (D->o->flags & OPT_ACCEPT_NEW_SOURCE)
 		return 0;
-	return err_set(e, ERR_BRAKE, "the destination holds a replica of source %s, not of %s; --accept-new-source overrides",
+	return err_set(e, ERR_BRAKE,
+		       "the destination holds a replica of source %s, not of %s; "
+		       "--accept-new-source overrides",
 		       D->record.source_id, id);
 }
 
@@ -240,7 +254,8 @@ static bool tree_stop(void *owner)
 	return mailbox_closed(&D->inbox);
 }
 
-/* Temps of dead runs (ours is the only living one, and it has made none yet): removed, times kept. */
+/* Temps of dead runs (ours is the only living one, and it has made none yet): removed, times kept.
+ */
 static void tree_reserved_name(void *owner, struct visit *v, struct bytes name)
 {
 	struct dest *D = owner;
@@ -311,10 +326,14 @@ static int prepare_tree(struct dest *D, struct err *e)
 static int answer_begin(struct dest *D, struct err *e)
 {
 	struct msg_begin_ok m = {.state = (uint8_t)((D->empty ? DESTINATION_EMPTY : 0) |
-						    (D->record.present ? DESTINATION_HAS_RECORD : 0)),
-				 .last_clock = D->record.source_clock, .mask = D->mask.attrs,
-				 .granule_ns = D->mask.granule_ns, .time_min = D->mask.time_min,
-				 .time_max = D->mask.time_max, .xattr_max = D->mask.xattr_max};
+						    (D->record.present ? DESTINATION_HAS_RECORD
+								       : 0)),
+				 .last_clock = D->record.source_clock,
+				 .mask = D->mask.attrs,
+				 .granule_ns = D->mask.granule_ns,
+				 .time_min = D->mask.time_min,
+				 .time_max = D->mask.time_max,
+				 .xattr_max = D->mask.xattr_max};
 	if (run_random(m.token, sizeof m.token, e) < 0)
 		return -1;
 	CLEANUP_BUF struct buf b;
@@ -328,8 +347,9 @@ static int take_begin(struct dest *D, struct err *e)
 	struct link_frame *f = run_take(D->link, &D->inbox, OPENING_TIMEOUT_MS, e);
 	if (!f)
 		return -1;
-	int r = f->type == WIRE_BEGIN ? msg_begin_decode(&D->begin, f->payload, f->length, e)
-				     : err_set(e, ERR_PROTOCOL, "expected BEGIN, got %s", message_name(f->type));
+	int r = f->type == WIRE_BEGIN
+			? msg_begin_decode(&D->begin, f->payload, f->length, e)
+			: err_set(e, ERR_PROTOCOL, "expected BEGIN, got %s", message_name(f->type));
 	link_done(D->link, f);
 	return r;
 }
@@ -447,8 +467,12 @@ void dest_run(const struct dest_config *c, struct transport *t, struct run_resul
 {
 	struct dest *D = mem_alloc(1, sizeof *D);
 	init(D, c);
-	struct link_config lc = {.peer_role = 'S', .peer_dialled = !c->dialled, .bwlimit = c->bwlimit,
-				 .route = route, .down = down, .owner = D};
+	struct link_config lc = {.peer_role = 'S',
+				 .peer_dialled = !c->dialled,
+				 .bwlimit = c->bwlimit,
+				 .route = route,
+				 .down = down,
+				 .owner = D};
 	D->link = link_new(&lc, t);
 	start_threads(D);
 	struct err e = {0};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The destination of one run: compares its tree with the source's, lands what differs in epochs, deletes,
- * verifies, commits. And what a dead run left behind: recover.
+ * The destination of one run: compares its tree with the source's, lands what differs in epochs,
+ * deletes, verifies, commits. And what a dead run left behind: recover.
  */
 #ifndef SCRIBE_DEST_H
 #define SCRIBE_DEST_H
@@ -16,7 +16,8 @@ struct dest_config {
 	struct run_stats *stats; /* borrowed */
 	uint64_t bwlimit;
 	unsigned workers; /* 0: one per processor, at most 4 */
-	const char *peer_id; /* who is on the other side (key fingerprint), for messages; may be NULL */
+	const char *
+		peer_id; /* who is on the other side (key fingerprint), for messages; may be NULL */
 };
 
 /* Runs one session over t (ownership taken) to its end; *result is always filled. */
@@ -26,8 +27,8 @@ struct recover_result {
 	uint64_t journals_replayed, journals_dropped, temps_removed;
 };
 
-/* Finishes or undoes what a dead run left below root_fd: replays complete journals, removes temps and
- * state. ERR_BUSY while a run holds the root. */
+/* Finishes or undoes what a dead run left below root_fd: replays complete journals, removes temps
+ * and state. ERR_BUSY while a run holds the root. */
 int dest_recover(int root_fd, struct recover_result *result, struct err *e);
 
 /* The record of the last committed run that stays with the volume. */

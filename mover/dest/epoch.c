@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The finisher: epochs. What is in an epoch becomes durable before it gets its name, and its names become
- * durable before it is acknowledged:
- *   data of temps and journals, sync; journals applied, sync; renames, directory attributes; sync; ACK.
+ * The finisher: epochs. What is in an epoch becomes durable before it gets its name, and its names
+ * become durable before it is acknowledged: data of temps and journals, sync; journals applied,
+ * sync; renames, directory attributes; sync; ACK.
  */
 #include <fcntl.h>
 #include <stdlib.h>
@@ -28,9 +28,11 @@ static bool next_epoch(struct dest *D, struct epoch *ep)
 		struct timespec t;
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		bool idle = D->compare_done && D->files_open == 0;
-		bool full = D->ready_count >= EPOCH_FILES || D->ready_bytes >= EPOCH_BYTES ||
-			    (D->ready_count && (uint64_t)t.tv_sec >= D->ready_since + EPOCH_SECONDS);
-		if (D->stopping || full || (idle && (D->ready || D->done)) || (D->done && !D->ready))
+		bool full =
+			D->ready_count >= EPOCH_FILES || D->ready_bytes >= EPOCH_BYTES ||
+			(D->ready_count && (uint64_t)t.tv_sec >= D->ready_since + EPOCH_SECONDS);
+		if (D->stopping || full || (idle && (D->ready || D->done)) ||
+		    (D->done && !D->ready))
 			break;
 		t.tv_sec += 1;
 		pthread_cond_timedwait(&D->files_moved, &D->lock, &t);
@@ -38,7 +40,9 @@ static bool next_epoch(struct dest *D, struct epoch *ep)
 	bool go = !D->stopping;
 	*ep = (struct epoch){0};
 	if (go) {
-		*ep = (struct epoch){.files = D->ready, .count = D->ready_count, .bytes = D->ready_bytes};
+		*ep = (struct epoch){.files = D->ready,
+				     .count = D->ready_count,
+				     .bytes = D->ready_bytes};
 		D->ready = NULL;
 		D->ready_end = &D->ready;
 		D->ready_count = D->ready_bytes = 0;
@@ -51,7 +55,9 @@ static bool next_epoch(struct dest *D, struct epoch *ep)
 static int sync_data(struct dest *D, const struct epoch *ep, struct err *e)
 {
 	if (ep->count >= SYNC_EACH_BELOW)
-		return sys_syncfs(D->root_fd) < 0 ? err_sys(e, ERR_FAILURE, "cannot sync the destination") : 0;
+		return sys_syncfs(D->root_fd) < 0
+			       ? err_sys(e, ERR_FAILURE, "cannot sync the destination")
+			       : 0;
 	for (struct dfile *f = ep->files; f; f = f->next) {
 		if (f->link)
 			continue;
@@ -147,7 +153,8 @@ static void land_links(struct dest *D, struct dfile *links)
 			continue;
 		struct err why = {0};
 		if (s == GROUP_LOST)
-			err_set(&why, ERR_PARTIAL, "the file it is a hard link to could not be replicated");
+			err_set(&why, ERR_PARTIAL,
+				"the file it is a hard link to could not be replicated");
 		if (s == GROUP_LOST || land_file(D, f, &why) < 0)
 			fail_landing(D, f, &why);
 		else
@@ -203,7 +210,8 @@ static void finish_dir(struct dest *D, struct ddir *dd)
 	}
 }
 
-/* Directories with nothing open below, children before parents because they get ready in that order. */
+/* Directories with nothing open below, children before parents because they get ready in that
+ * order. */
 static void finish_dirs(struct dest *D)
 {
 	for (;;) {
@@ -219,7 +227,8 @@ static void finish_dirs(struct dest *D)
 			return;
 		struct ddir *parent = dd->parent;
 		if (!parent) {
-			/* The root's own attributes come last of all, when the state directory is gone. */
+			/* The root's own attributes come last of all, when the state directory is
+			 * gone. */
 			pthread_mutex_lock(&D->lock);
 			D->root_done = true;
 			pthread_mutex_unlock(&D->lock);
@@ -246,7 +255,8 @@ static int close_epoch(struct dest *D, struct epoch *ep, struct err *e)
 		return err_sys(e, ERR_FAILURE, "cannot sync the destination");
 	D->c->stats->ns_sync += run_now_ns() - since;
 	if (any)
-		return LINK_SEND(D->link, ACK, ack, e, .epoch = ++D->epoch, .files = files, .bytes = ep->bytes);
+		return LINK_SEND(D->link, ACK, ack, e, .epoch = ++D->epoch, .files = files,
+				 .bytes = ep->bytes);
 	return 0;
 }
 

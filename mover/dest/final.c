@@ -100,7 +100,8 @@ static int own_final(struct dest *D, struct tree_sum *sum, struct h128 *root_has
 	return 0;
 }
 
-static bool agree(const struct dest *D, const struct tree_sum *own, const struct msg_source_final *m)
+static bool agree(const struct dest *D, const struct tree_sum *own,
+		  const struct msg_source_final *m)
 {
 	return D->root_right && h128_equal(own->d.sum, m->sum) &&
 	       h128_equal(tree_links_hash(&D->tree), m->links);
@@ -153,16 +154,19 @@ static void count_peak(struct msg_committed *m)
 		    ((uint64_t)u.ru_utime.tv_usec + (uint64_t)u.ru_stime.tv_usec) * 1000u;
 }
 
-static enum err_code outcome(const struct dest *D, const struct msg_source_final *m, char *text, size_t cap)
+static enum err_code outcome(const struct dest *D, const struct msg_source_final *m, char *text,
+			     size_t cap)
 {
 	struct run_stats *st = D->c->stats;
 	if (D->mismatches || D->broken_files) {
-		snprintf(text, cap, "the destination does not hold what was written: %llu entries differ",
+		snprintf(text, cap,
+			 "the destination does not hold what was written: %llu entries differ",
 			 (unsigned long long)(D->mismatches + D->broken_files));
 		return ERR_VERIFY;
 	}
 	if (st->files_failed) {
-		snprintf(text, cap, "%llu entries could not be replicated", (unsigned long long)st->files_failed);
+		snprintf(text, cap, "%llu entries could not be replicated",
+			 (unsigned long long)st->files_failed);
 		return ERR_PARTIAL;
 	}
 	if (D->delete_limit) {
@@ -170,7 +174,8 @@ static enum err_code outcome(const struct dest *D, const struct msg_source_final
 		return ERR_MAX_DELETE;
 	}
 	if (m->changed || D->mismatches_changed) {
-		snprintf(text, cap, "%llu entries changed or vanished at the source while they were read",
+		snprintf(text, cap,
+			 "%llu entries changed or vanished at the source while they were read",
 			 (unsigned long long)(m->changed ? m->changed : D->mismatches_changed));
 		return ERR_CHANGED;
 	}
@@ -179,24 +184,31 @@ static enum err_code outcome(const struct dest *D, const struct msg_source_final
 
 static int write_record(struct dest *D, struct h128 root_hash, struct err *e)
 {
-	struct dest_record r = {.present = true, .incarnation = D->begin.incarnation,
-				.sync_number = D->o->sync_number, .data_as_of = D->o->data_as_of,
-				.data_as_of_ns = D->o->data_as_of_ns, .source_clock = D->begin.clock,
+	struct dest_record r = {.present = true,
+				.incarnation = D->begin.incarnation,
+				.sync_number = D->o->sync_number,
+				.data_as_of = D->o->data_as_of,
+				.data_as_of_ns = D->o->data_as_of_ns,
+				.source_clock = D->begin.clock,
 				.root_hash = root_hash};
 	size_t n = strnlen(D->o->source_id, SOURCE_ID_MAX);
-	memcpy(r.source_id, *D->o->source_id ? D->o->source_id : D->record.source_id, *D->o->source_id ? n : strlen(D->record.source_id));
+	memcpy(r.source_id, *D->o->source_id ? D->o->source_id : D->record.source_id,
+	       *D->o->source_id ? n : strlen(D->record.source_id));
 	memcpy(r.run_id, D->o->run_id, sizeof r.run_id);
-	/* Entries too young to trust were compared by content and agreed: once they are old enough, a newer
-	 * clock spares the next runs that work. Until then nothing would be won by writing. */
+	/* Entries too young to trust were compared by content and agreed: once they are old enough,
+	 * a newer clock spares the next runs that work. Until then nothing would be won by writing.
+	 */
 	bool older = D->racy_seen && D->begin.clock > D->record.source_clock + RACY_MARGIN_SECONDS;
 	bool news = !D->record.present || D->changed || older ||
-		    strcmp(r.source_id, D->record.source_id) != 0 || r.sync_number != D->record.sync_number;
+		    strcmp(r.source_id, D->record.source_id) != 0 ||
+		    r.sync_number != D->record.sync_number;
 	if (!news || (D->o->flags & OPT_DRY_RUN))
 		return 0;
 	struct err why;
 	if (dest_record_write(D->root_fd, &r, &why) < 0)
 		dest_issue(D, ISSUE_NOTE, ERR_OK, why.sys, D->root->d, (struct bytes){0}, why.msg);
-	return sys_syncfs(D->root_fd) < 0 ? err_sys(e, ERR_FAILURE, "cannot sync the destination") : 0;
+	return sys_syncfs(D->root_fd) < 0 ? err_sys(e, ERR_FAILURE, "cannot sync the destination")
+					  : 0;
 }
 
 static int commit(struct dest *D, const struct tree_sum *own, struct h128 root_hash,
@@ -208,13 +220,19 @@ static int commit(struct dest *D, const struct tree_sum *own, struct h128 root_h
 	if (code != ERR_VERIFY && write_record(D, root_hash, e) < 0)
 		return -1;
 	struct run_stats *st = D->c->stats;
-	struct msg_committed cm = {
-		.code = (uint8_t)code, .changed_anything = D->changed, .root_hash = root_hash,
-		.source_root_hash = m->root_hash, .files_total = own->entries, .bytes_total = own->bytes,
-		.files_transferred = st->files_transferred, .files_deleted = st->files_deleted,
-		.files_failed = st->files_failed, .bytes_literal = st->bytes_literal,
-		.bytes_matched = st->bytes_matched, .bytes_written = st->bytes_written,
-		.message = {.p = (const uint8_t *)text, .n = strlen(text)}};
+	struct msg_committed cm = {.code = (uint8_t)code,
+				   .changed_anything = D->changed,
+				   .root_hash = root_hash,
+				   .source_root_hash = m->root_hash,
+				   .files_total = own->entries,
+				   .bytes_total = own->bytes,
+				   .files_transferred = st->files_transferred,
+				   .files_deleted = st->files_deleted,
+				   .files_failed = st->files_failed,
+				   .bytes_literal = st->bytes_literal,
+				   .bytes_matched = st->bytes_matched,
+				   .bytes_written = st->bytes_written,
+				   .message = {.p = (const uint8_t *)text, .n = strlen(text)}};
 	count_peak(&cm);
 	buf_clear(&D->frame);
 	msg_committed_encode(&cm, &D->frame);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Redo journals for changing a file in place: the new bytes go into a file of the state directory, are
- * made durable, then applied to the file itself; a crash in between is finished by recover. A record is
- * applied only to the bytes it was made for. Used where the filesystem cannot clone (rules 3, "In place").
+ * Redo journals for changing a file in place: the new bytes go into a file of the state directory,
+ * are made durable, then applied to the file itself; a crash in between is finished by recover. A
+ * record is applied only to the bytes it was made for. Used where the filesystem cannot clone
+ * (rules 3, "In place").
  */
 #ifndef SCRIBE_JOURNAL_H
 #define SCRIBE_JOURNAL_H
@@ -23,7 +24,8 @@ int journal_hole(struct journal *j, uint64_t offset, uint64_t n, struct err *e);
 int journal_into(struct journal *j, int fd, struct err *e);
 /* Removes the journal's file and frees it. */
 void journal_discard(struct dest *D, struct journal *j);
-/* Completes the journal: size and attributes wanted at the end. It is durable after the next sync. */
+/* Completes the journal: size and attributes wanted at the end. It is durable after the next sync.
+ */
 int journal_seal(struct dest *D, struct dfile *f, const struct meta *m, struct err *e);
 /* Makes one journal durable. */
 int journal_sync(struct journal *j, struct err *e);

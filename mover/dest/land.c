@@ -14,7 +14,8 @@
 #include "sys.h"
 
 /* The old object moved out of the way under `temp`: it goes. */
-static int purge_old(struct dest *D, struct ddir *dd, const char *temp, uint8_t own_type, struct err *e)
+static int purge_old(struct dest *D, struct ddir *dd, const char *temp, uint8_t own_type,
+		     struct err *e)
 {
 	int dirfd = dir_pin(D->dirs, dd->d, e);
 	if (dirfd < 0)
@@ -33,7 +34,8 @@ static int purge_old(struct dest *D, struct ddir *dd, const char *temp, uint8_t 
 			dir_unref(D->dirs, old);
 		}
 		if (!old || r < 0 || sys_unlinkat(dirfd, temp, AT_REMOVEDIR) < 0)
-			r = err_sys(e, ERR_PARTIAL, "cannot remove the directory that stood in the way");
+			r = err_sys(e, ERR_PARTIAL,
+				    "cannot remove the directory that stood in the way");
 	}
 	dir_unpin(D->dirs, dd->d);
 	return r;
@@ -55,7 +57,8 @@ int land_temp(struct dest *D, struct ddir *dd, int dirfd, const char *temp, cons
 		}
 		if (errno == EEXIST)
 			return err_set(e, ERR_PARTIAL,
-				       "the destination holds another name that it takes for this one (case or normal form)");
+				       "the destination holds another name that it takes for this "
+				       "one (case or normal form)");
 		return err_sys(e, ERR_FAILURE, "cannot rename into place");
 	}
 	if (own_type != ENTRY_DIR && !new_is_dir) {
@@ -85,8 +88,9 @@ static int same_inode(int dir_a, const char *a, int dir_b, const char *b)
 {
 	struct stat x;
 	struct stat y;
-	return fstatat(dir_a, a, &x, AT_SYMLINK_NOFOLLOW) == 0 && fstatat(dir_b, b, &y, AT_SYMLINK_NOFOLLOW) == 0 &&
-	       x.st_dev == y.st_dev && x.st_ino == y.st_ino;
+	return fstatat(dir_a, a, &x, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       fstatat(dir_b, b, &y, AT_SYMLINK_NOFOLLOW) == 0 && x.st_dev == y.st_dev &&
+	       x.st_ino == y.st_ino;
 }
 
 static int land_link(struct dest *D, struct dfile *f, int dirfd, struct err *e)

@@ -27,7 +27,7 @@ struct request {
 	struct task *t;
 	uint64_t *seen; /* hashes of the names it listed */
 	size_t seen_count, seen_cap;
-	uint8_t flags; /* of all frames so far */
+	uint8_t flags;      /* of all frames so far */
 	struct node *nodes; /* own sums: count * TRIE_FANOUT */
 	size_t answered;    /* prefixes whose nodes came */
 	/* LIST_ENTRIES: names the source did not list, waiting for its confirmation. */
@@ -82,7 +82,8 @@ void ddir_done_one(struct dest *D, struct ddir *dd)
 	pthread_mutex_unlock(&D->lock);
 }
 
-static struct task *task_new(struct dest *D, struct ddir *dd, enum list_kind kind, unsigned depth, size_t count)
+static struct task *task_new(struct dest *D, struct ddir *dd, enum list_kind kind, unsigned depth,
+			     size_t count)
 {
 	struct task *t = mem_alloc(1, sizeof *t + count * depth);
 	t->dd = dd;
@@ -111,7 +112,8 @@ int plan_handle(struct dest *D, struct ddir *dd, struct err *e)
 		return -1;
 	dd->handle = ++D->next_handle;
 	dd->has_handle = true;
-	return LINK_SEND(D->link, DIR_OPEN, dir_open, e, .handle = dd->handle, .parent = dd->parent->handle,
+	return LINK_SEND(D->link, DIR_OPEN, dir_open, e, .handle = dd->handle,
+			 .parent = dd->parent->handle,
 			 .name = {.p = (const uint8_t *)dd->d->name, .n = dd->d->name_len});
 }
 
@@ -168,7 +170,8 @@ static int own_nodes(struct dest *D, struct request *rq, struct err *e)
 		if (dir)
 			r = tree_child_sum(&D->tree, t->dd->d, own, &it, &below, e);
 		sum_add(&D->tree, &one, own, &it.meta, dir ? &below : NULL, &scratch);
-		struct node *n = &rq->nodes[(size_t)at * TRIE_FANOUT + (hash >> (56 - 8 * t->depth) & 0xff)];
+		struct node *n =
+			&rq->nodes[(size_t)at * TRIE_FANOUT + (hash >> (56 - 8 * t->depth) & 0xff)];
 		h128_add(&n->sum, one.d.sum);
 		n->count++;
 		n->flags |= one.d.flags;
@@ -193,8 +196,9 @@ static int pump(struct dest *D, struct err *e)
 		if (t->kind == LIST_NODES && own_nodes(D, rq, e) < 0)
 			return -1;
 		if (plan_handle(D, t->dd, e) < 0 ||
-		    LINK_SEND(D->link, LIST_REQ, list_req, e, .req = req, .handle = t->dd->handle, .kind = t->kind,
-			      .depth = t->depth, .prefixes = {.p = t->prefixes, .n = t->count * t->depth}) < 0)
+		    LINK_SEND(D->link, LIST_REQ, list_req, e, .req = req, .handle = t->dd->handle,
+			      .kind = t->kind, .depth = t->depth,
+			      .prefixes = {.p = t->prefixes, .n = t->count * t->depth}) < 0)
 			return -1;
 	}
 	return 0;
@@ -241,7 +245,8 @@ static int take_nodes(struct dest *D, const struct link_frame *f, struct err *e)
 		uint64_t word = get_u64(&c);
 		const struct node *own = &rq->nodes[at * TRIE_FANOUT + i];
 		uint64_t count = word & ((1ull << 56) - 1);
-		if (h128_equal(sum, own->sum) && count == own->count && !(word >> 56) && !own->flags)
+		if (h128_equal(sum, own->sum) && count == own->count && !(word >> 56) &&
+		    !own->flags)
 			continue;
 		uint64_t most = count > own->count ? count : own->count;
 		if (most <= TRIE_LIST_MAX || t->depth + 2 > TRIE_DEPTH_MAX)
@@ -249,14 +254,16 @@ static int take_nodes(struct dest *D, const struct link_frame *f, struct err *e)
 		else
 			large[n_large++] = (uint8_t)i;
 	}
-	/* Tasks are a stack: what is pushed last is asked first, so push in reverse to keep the order. */
+	/* Tasks are a stack: what is pushed last is asked first, so push in reverse to keep the
+	 * order. */
 	for (int kind = 0; kind < 2; kind++) {
 		const uint8_t *list = kind ? small : large;
 		size_t n = kind ? n_small : n_large;
 		size_t step = kind ? PREFIXES_PER_LIST / 8 : NODES_PER_LIST;
 		for (size_t end = n; end > 0;) {
 			size_t begin = (end - 1) / step * step;
-			struct task *next = task_new(D, t->dd, kind ? LIST_ENTRIES : LIST_NODES, t->depth + 1u, end - begin);
+			struct task *next = task_new(D, t->dd, kind ? LIST_ENTRIES : LIST_NODES,
+						     t->depth + 1u, end - begin);
 			for (size_t i = begin; i < end; i++) {
 				uint8_t *p = next->prefixes + (i - begin) * next->depth;
 				if (t->depth)
@@ -296,7 +303,9 @@ static int find_absent(struct dest *D, struct request *rq, struct err *e)
 	int more = 0;
 	while (r == 0 && (more = scan_next(&sc, &name, &type, e)) > 0) {
 		uint64_t hash = hash64(&D->key, name.p, name.n);
-		if (prefix_find(t, hash) < 0 || (rq->seen_count && bsearch(&hash, rq->seen, rq->seen_count, sizeof hash, compare_hashes)))
+		if (prefix_find(t, hash) < 0 ||
+		    (rq->seen_count &&
+		     bsearch(&hash, rq->seen, rq->seen_count, sizeof hash, compare_hashes)))
 			continue;
 		struct err why;
 		if (tree_read(&D->tree, &v, name, true, &D->own, &why) != TREE_ENTRY ||
@@ -318,9 +327,11 @@ static int listing_over(struct dest *D, uint64_t req, struct request *rq, struct
 	if (trusted) {
 		struct err why = {0};
 		if (find_absent(D, rq, &why) < 0)
-			dest_issue(D, ISSUE_FAILED, ERR_PARTIAL, why.sys, rq->t->dd->d, (struct bytes){0}, why.msg);
+			dest_issue(D, ISSUE_FAILED, ERR_PARTIAL, why.sys, rq->t->dd->d,
+				   (struct bytes){0}, why.msg);
 		else if (rq->absent.len)
-			return LINK_SEND(D->link, CONFIRM_REQ, confirm_req, e, .req = req, .handle = rq->t->dd->handle,
+			return LINK_SEND(D->link, CONFIRM_REQ, confirm_req, e, .req = req,
+					 .handle = rq->t->dd->handle,
 					 .names = {.p = rq->absent.data, .n = rq->absent.len});
 	}
 	request_over(D, req, rq);
@@ -386,7 +397,8 @@ static int take_reply(struct dest *D, const struct msg_entries *m, struct err *e
 	struct err why = {0};
 	if (visit_init(&D->tree, &v, rq->t->dd->d, &why) < 0) {
 		visit_release(&D->tree, &v);
-		dest_issue(D, ISSUE_FAILED, ERR_PARTIAL, why.sys, rq->t->dd->d, (struct bytes){0}, why.msg);
+		dest_issue(D, ISSUE_FAILED, ERR_PARTIAL, why.sys, rq->t->dd->d, (struct bytes){0},
+			   why.msg);
 		rq->flags |= LISTED_INCOMPLETE;
 	} else {
 		struct cursor c = cursor_of(m->entries.p, m->entries.n);
@@ -430,7 +442,8 @@ static int take_stream(struct dest *D, const struct msg_entries *m, struct err *
 			get_u8(&c);
 			get_u8(&c);
 			if (c.bad || !D->stream_at->parent || D->stream_at == D->stream_top)
-				return err_set(e, ERR_PROTOCOL, "the source left a directory it was not in");
+				return err_set(e, ERR_PROTOCOL,
+					       "the source left a directory it was not in");
 			D->stream_at = dd->parent;
 			if (held) {
 				visit_release(&D->tree, &v);
@@ -458,7 +471,8 @@ static int take_stream(struct dest *D, const struct msg_entries *m, struct err *
 		visit_release(&D->tree, &v);
 	if (r == 0 && m->last) {
 		if (D->stream_at != D->stream_top)
-			return err_set(e, ERR_PROTOCOL, "the source ended a stream inside a directory");
+			return err_set(e, ERR_PROTOCOL,
+				       "the source ended a stream inside a directory");
 		ddir_done_one(D, D->stream_top);
 		D->stream_at = D->stream_top = NULL;
 		D->streams_open--;
@@ -483,7 +497,8 @@ static int brake(struct dest *D, const struct tree_sum *own, struct err *e)
 	uint64_t flags = D->o->flags;
 	if (s->entries == 0 && own->entries && !(flags & OPT_ALLOW_EMPTY))
 		return err_set(e, ERR_BRAKE,
-			       "the source is empty and the destination has %llu entries; is the source mounted? --allow-empty-source overrides",
+			       "the source is empty and the destination has %llu entries; is the "
+			       "source mounted? --allow-empty-source overrides",
 			       (unsigned long long)own->entries);
 	uint64_t keep = 100 - D->o->max_shrink;
 	bool entries = own->entries > s->entries && own->entries - s->entries > 100 &&
@@ -492,7 +507,8 @@ static int brake(struct dest *D, const struct tree_sum *own, struct err *e)
 		     (double)s->bytes < (double)own->bytes * (double)keep / 100;
 	if ((entries || bytes) && (flags & OPT_DELETE) && s->entries)
 		return err_set(e, ERR_BRAKE,
-			       "the source shrank to %llu entries and %llu bytes, the destination has %llu and %llu; --max-shrink PERCENT overrides",
+			       "the source shrank to %llu entries and %llu bytes, the destination "
+			       "has %llu and %llu; --max-shrink PERCENT overrides",
 			       (unsigned long long)s->entries, (unsigned long long)s->bytes,
 			       (unsigned long long)own->entries, (unsigned long long)own->bytes);
 	return 0;
@@ -508,10 +524,12 @@ static int take_root(struct dest *D, const struct link_frame *f, struct err *e)
 	struct meta want;
 	struct cursor c = cursor_of(m.meta.p, m.meta.n);
 	meta_decode(&want, &c);
-	if (c.bad || cursor_left(&c) || want.type != ENTRY_DIR || m.digest_flags & ~DIGEST_FLAGS_ALL)
+	if (c.bad || cursor_left(&c) || want.type != ENTRY_DIR ||
+	    m.digest_flags & ~DIGEST_FLAGS_ALL)
 		return err_set(e, ERR_PROTOCOL, "the source sent a malformed root");
 	if (m.stream && !D->empty)
-		return err_set(e, ERR_PROTOCOL, "the source streams into a destination that is not empty");
+		return err_set(e, ERR_PROTOCOL,
+			       "the source streams into a destination that is not empty");
 	D->source_root = m;
 	D->source_root.meta = (struct bytes){0};
 	D->root = ddir_new(D, NULL, dirs_root(D->dirs), &want);
@@ -542,7 +560,9 @@ static int leave_out(struct dest *D, const struct link_frame *f, struct err *e)
 	struct h128 term = h128_load(f->payload + 1);
 	struct bytes path = {.p = f->payload + 17, .n = f->length - 17};
 	const uint8_t *slash = memrchr(path.p, '/', path.n);
-	struct bytes name = slash ? (struct bytes){.p = slash + 1, .n = path.n - (size_t)(slash + 1 - path.p)} : path;
+	struct bytes name =
+		slash ? (struct bytes){.p = slash + 1, .n = path.n - (size_t)(slash + 1 - path.p)}
+		      : path;
 	struct dir *d = dirs_root(D->dirs);
 	for (struct bytes rest = path; d && rest.p != name.p;) {
 		const uint8_t *next = memchr(rest.p, '/', rest.n);
@@ -561,7 +581,8 @@ static int leave_out(struct dest *D, const struct link_frame *f, struct err *e)
 	D->left_any = true;
 	if (f->payload[0])
 		return 0;
-	return LINK_SEND(D->link, LEAVE_OUT, leave_out, e, .how = LEFT_OUT_WHOLE, .term = term, .path = path);
+	return LINK_SEND(D->link, LEAVE_OUT, leave_out, e, .how = LEFT_OUT_WHOLE, .term = term,
+			 .path = path);
 }
 
 int plan_begin(struct dest *D, struct err *e)
@@ -640,7 +661,8 @@ bool plan_idle(struct dest *D)
 
 void plan_release(struct dest *D)
 {
-	/* Nothing below is reached by a thread any more; every list is emptied through its owner. */
+	/* Nothing below is reached by a thread any more; every list is emptied through its owner.
+	 */
 	for (size_t i = 0; i < D->files.cap; i++)
 		if (D->files.slots[i].p)
 			dfile_free(D, D->files.slots[i].p);

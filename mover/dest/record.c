@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* The record of the last committed run: an xattr of the root, or a file where xattrs are missing. */
+/* The record of the last committed run: an xattr of the root, or a file where xattrs are missing.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
@@ -42,7 +43,10 @@ int dest_record_read(int root_fd, struct dest_record *r, struct err *e)
 		ssize_t n = sys_getxattr(root_fd, NULL, names[i], raw, sizeof raw);
 		if (n >= 0)
 			return decode(r, raw, (size_t)n) < 0
-				       ? err_set(e, ERR_FAILURE, "the record of the last run (%s) is damaged; remove it with setfattr -x", names[i])
+				       ? err_set(e, ERR_FAILURE,
+						 "the record of the last run (%s) is damaged; "
+						 "remove it with setfattr -x",
+						 names[i])
 				       : 0;
 		if (errno != ENODATA && errno != EOPNOTSUPP && errno != EPERM)
 			return err_sys(e, ERR_FAILURE, "cannot read the record of the last run");
@@ -69,7 +73,7 @@ int dest_record_write(int root_fd, const struct dest_record *r, struct err *e)
 		if (errno != EOPNOTSUPP && errno != EPERM)
 			break;
 	}
-	/* Without a record the next run compares by size and mtime as ever; only what was rewritten within
-	 * one tick of the clock could be missed, so this is not worth failing a good run. */
+	/* Without a record the next run compares by size and mtime as ever; only what was rewritten
+	 * within one tick of the clock could be missed, so this is not worth failing a good run. */
 	return err_sys(e, ERR_FAILURE, "cannot keep the record of this run at the destination");
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Bringing the link structure in line where names, attributes and content are right already. The source
- * names the groups of the buckets that differ; here names are parted (copied to an inode of their own) and
- * joined (linked to their group's first name) until the partition is the source's.
+ * Bringing the link structure in line where names, attributes and content are right already. The
+ * source names the groups of the buckets that differ; here names are parted (copied to an inode of
+ * their own) and joined (linked to their group's first name) until the partition is the source's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -117,7 +117,8 @@ static int spot_open(struct dest *D, struct spot *sp, const struct link_name *n,
 
 static void spot_close(struct dest *D, struct spot *sp)
 {
-	sys_utimens(sp->dirfd, NULL, sp->dir_before.st_mtim.tv_sec, (uint32_t)sp->dir_before.st_mtim.tv_nsec);
+	sys_utimens(sp->dirfd, NULL, sp->dir_before.st_mtim.tv_sec,
+		    (uint32_t)sp->dir_before.st_mtim.tv_nsec);
 	tree_touch(&D->tree, sp->d);
 	dir_unpin(D->dirs, sp->d);
 	dir_unref(D->dirs, sp->d);
@@ -134,17 +135,22 @@ static int copy_data(int from, int to, uint64_t size)
 			return errno == ENXIO ? 0 : -1;
 		off_t hole = lseek(from, data, SEEK_HOLE);
 		uint64_t end = hole < 0 ? size : (uint64_t)hole;
-		if (sys_copy_range(from, (uint64_t)data, to, (uint64_t)data, end - (uint64_t)data) < 0)
+		if (sys_copy_range(from, (uint64_t)data, to, (uint64_t)data, end - (uint64_t)data) <
+		    0)
 			return -1;
 		at = end;
 	}
 	return 0;
 }
 
-static int copy_file(struct spot *sp, const char *temp, const struct item *it, const struct mask *mask, struct err *e)
+static int copy_file(struct spot *sp, const char *temp, const struct item *it,
+		     const struct mask *mask, struct err *e)
 {
-	CLEANUP_FD int from = sys_openat(sp->dirfd, sp->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
-	CLEANUP_FD int to = from < 0 ? -1 : sys_openat(sp->dirfd, temp, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
+	CLEANUP_FD int from =
+		sys_openat(sp->dirfd, sp->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0);
+	CLEANUP_FD int to = from < 0 ? -1
+				     : sys_openat(sp->dirfd, temp,
+						  O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
 	if (to < 0)
 		return err_sys(e, ERR_PARTIAL, "cannot part a hard link");
 	if (sys_clone(to, from) < 0 && copy_data(from, to, it->meta.size) < 0)
@@ -154,7 +160,8 @@ static int copy_file(struct spot *sp, const char *temp, const struct item *it, c
 	return sys_fdatasync(to) < 0 ? err_sys(e, ERR_FAILURE, "cannot sync a file") : 0;
 }
 
-static int copy_node(struct spot *sp, const char *temp, const struct item *it, const struct mask *mask, struct err *e)
+static int copy_node(struct spot *sp, const char *temp, const struct item *it,
+		     const struct mask *mask, struct err *e)
 {
 	const struct meta *m = &it->meta;
 	int r;
@@ -162,11 +169,12 @@ static int copy_node(struct spot *sp, const char *temp, const struct item *it, c
 		CLEANUP_FREE char *text = mem_dup(m->link.p, m->link.n);
 		r = sys_symlinkat(text, sp->dirfd, temp);
 	} else {
-		mode_t kind = m->type == ENTRY_FIFO	? S_IFIFO
+		mode_t kind = m->type == ENTRY_FIFO     ? S_IFIFO
 			      : m->type == ENTRY_SOCKET ? S_IFSOCK
-			      : m->type == ENTRY_CHAR	? S_IFCHR
+			      : m->type == ENTRY_CHAR   ? S_IFCHR
 							: S_IFBLK;
-		r = sys_mknodat(sp->dirfd, temp, kind | 0600, makedev(m->rdev_major, m->rdev_minor));
+		r = sys_mknodat(sp->dirfd, temp, kind | 0600,
+				makedev(m->rdev_major, m->rdev_minor));
 	}
 	if (r < 0)
 		return err_sys(e, ERR_PARTIAL, "cannot part a hard link");
@@ -327,7 +335,8 @@ static int one_slice(struct dest *D, const uint64_t *buckets, size_t count, stru
 		put_u64(&b, buckets[i]);
 		chosen[buckets[i]] = true;
 	}
-	int r = LINK_SEND(D->link, LINKS_REQ, links_req, e, .kind = 1, .buckets = {.p = b.data, .n = b.len});
+	int r = LINK_SEND(D->link, LINKS_REQ, links_req, e, .kind = 1,
+			  .buckets = {.p = b.data, .n = b.len});
 	if (r == 0)
 		r = tree_each_linked(&D->tree, chosen, own_name, &s, e);
 	for (bool last = false; r == 0 && !last;) {
@@ -358,7 +367,8 @@ static int one_slice(struct dest *D, const uint64_t *buckets, size_t count, stru
 	return r;
 }
 
-static int differing_buckets(struct dest *D, struct msg_links *m, struct link_frame **frame, struct err *e)
+static int differing_buckets(struct dest *D, struct msg_links *m, struct link_frame **frame,
+			     struct err *e)
 {
 	CLEANUP_FREE uint64_t *sums = mem_alloc(LINK_BUCKETS, sizeof *sums);
 	CLEANUP_BUF struct buf b;
@@ -366,7 +376,8 @@ static int differing_buckets(struct dest *D, struct msg_links *m, struct link_fr
 	links_buckets(&D->tree.links, sums, NULL);
 	for (size_t i = 0; i < LINK_BUCKETS; i++)
 		put_u64(&b, sums[i]);
-	if (LINK_SEND(D->link, LINKS_REQ, links_req, e, .kind = 0, .buckets = {.p = b.data, .n = b.len}) < 0)
+	if (LINK_SEND(D->link, LINKS_REQ, links_req, e, .kind = 0,
+		      .buckets = {.p = b.data, .n = b.len}) < 0)
 		return -1;
 	*frame = take_links(D, m, e);
 	return *frame ? 0 : -1;

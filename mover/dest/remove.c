@@ -30,8 +30,8 @@ static void restore_time(const struct kept_time *k)
 
 struct remover {
 	struct dest *D;
-	bool dry; /* only find out */
-	bool stays; /* something has to stay */
+	bool dry;      /* only find out */
+	bool stays;    /* something has to stay */
 	uint64_t left; /* deletions still allowed */
 	bool limit_hit;
 	struct item it;
@@ -68,7 +68,8 @@ static int remove_dir(struct remover *r, struct visit *v, struct bytes name, str
 	if (tree_opaque(&D->tree, &r->it)) {
 		r->stays = true;
 		if (!r->dry)
-			dest_issue(D, ISSUE_PROTECTED, ERR_OK, 0, v->d, name, "mount point, not deleted");
+			dest_issue(D, ISSUE_PROTECTED, ERR_OK, 0, v->d, name,
+				   "mount point, not deleted");
 		return 0;
 	}
 	struct dir *child = dirs_child(D->dirs, v->d, name, e);
@@ -83,7 +84,8 @@ static int remove_dir(struct remover *r, struct visit *v, struct bytes name, str
 	if (result < 0 || r->dry || r->limit_hit)
 		return result;
 	if (kept) {
-		dest_issue(D, ISSUE_PROTECTED, ERR_OK, 0, v->d, name, "kept for what is excluded in it");
+		dest_issue(D, ISSUE_PROTECTED, ERR_OK, 0, v->d, name,
+			   "kept for what is excluded in it");
 		return 0;
 	}
 	char text[NAME_BYTES_MAX + 1];
@@ -249,7 +251,8 @@ int run_deletions(struct dest *D, struct err *e)
 		dest_issue(D, ISSUE_NOTE, ERR_MAX_DELETE, 0, D->root->d, none,
 			   "more deletions than --max-delete allows; the rest is kept");
 		for (size_t k = i ? i - 1 : 0; k < n; k++) {
-			struct bytes name = {.p = (const uint8_t *)all[k]->name, .n = all[k]->name_len};
+			struct bytes name = {.p = (const uint8_t *)all[k]->name,
+					     .n = all[k]->name_len};
 			tree_leave_out(&D->tree, all[k]->d, name, LEFT_OUT_WHOLE);
 		}
 	}

@@ -26,7 +26,8 @@ int state_recover(int root_fd, struct recover_result *result, struct err *e)
 	*result = (struct recover_result){0};
 	int fd = sys_openat(root_fd, TREE_STATE_DIR, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : err_sys(e, ERR_FAILURE, "cannot open %s", TREE_STATE_DIR);
+		return errno == ENOENT ? 0
+				       : err_sys(e, ERR_FAILURE, "cannot open %s", TREE_STATE_DIR);
 	struct stat root;
 	if (fstat(root_fd, &root) < 0) {
 		close(fd);
@@ -49,7 +50,8 @@ int state_recover(int root_fd, struct recover_result *result, struct err *e)
 				result->journals_dropped += done == 0;
 			}
 			if (r == 0 && sys_unlinkat(fd, text, 0) < 0 && errno != ENOENT)
-				r = err_sys(e, ERR_FAILURE, "cannot remove %s/%s", TREE_STATE_DIR, text);
+				r = err_sys(e, ERR_FAILURE, "cannot remove %s/%s", TREE_STATE_DIR,
+					    text);
 		}
 		scan_release(&sc);
 	}
@@ -66,8 +68,8 @@ int state_recover(int root_fd, struct recover_result *result, struct err *e)
 
 static int clean_dir(struct dirs *ds, struct dir *d, struct recover_result *result, struct err *e);
 
-static int clean_child(struct dirs *ds, struct dir *d, struct bytes name, struct recover_result *result,
-		       struct err *e)
+static int clean_child(struct dirs *ds, struct dir *d, struct bytes name,
+		       struct recover_result *result, struct err *e)
 {
 	struct err why;
 	struct dir *child = dirs_child(ds, d, name, &why);

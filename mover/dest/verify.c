@@ -1,19 +1,22 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Naming the entries that make the final digests differ: changed at the source since, or not held here. */
+/* Naming the entries that make the final digests differ: changed at the source since, or not held
+ * here. */
 #include <string.h>
 
 #include "dest_int.h"
 
 enum { NAMED_MAX = 1000 };
 
-static void mismatch(struct dest *D, struct ddir *dd, struct bytes name, bool source_changed, const char *text)
+static void mismatch(struct dest *D, struct ddir *dd, struct bytes name, bool source_changed,
+		     const char *text)
 {
 	if (source_changed)
 		D->mismatches_changed++;
 	else
 		D->mismatches++;
 	if (D->mismatches + D->mismatches_changed <= NAMED_MAX)
-		dest_issue(D, ISSUE_FAILED, source_changed ? ERR_CHANGED : ERR_VERIFY, 0, dd->d, name, text);
+		dest_issue(D, ISSUE_FAILED, source_changed ? ERR_CHANGED : ERR_VERIFY, 0, dd->d,
+			   name, text);
 }
 
 void verify_extra(struct dest *D, struct ddir *dd, struct bytes name, uint8_t list_flags)
@@ -21,10 +24,12 @@ void verify_extra(struct dest *D, struct ddir *dd, struct bytes name, uint8_t li
 	/* Without --delete, what the source does not have may stay: it is no mismatch. */
 	if (!(D->o->flags & OPT_DELETE))
 		return;
-	mismatch(D, dd, name, list_flags & LISTED_CHANGED, "should have been deleted and is still there");
+	mismatch(D, dd, name, list_flags & LISTED_CHANGED,
+		 "should have been deleted and is still there");
 }
 
-int verify_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en, struct err *e)
+int verify_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en,
+		 struct err *e)
 {
 	struct err why = {0};
 	bool changed = en->flags & ENTRY_CHANGED;
@@ -37,7 +42,8 @@ int verify_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct 
 	}
 	if (!meta_equal(&en->meta, &D->own.meta)) {
 		mismatch(D, dd, en->name, changed,
-			 en->meta.mtime != D->own.meta.mtime || en->meta.mtime_ns != D->own.meta.mtime_ns
+			 en->meta.mtime != D->own.meta.mtime ||
+					 en->meta.mtime_ns != D->own.meta.mtime_ns
 				 ? "attributes differ from those that were set (time)"
 				 : "attributes differ from those that were set");
 		if (en->meta.type != ENTRY_DIR || D->own.meta.type != ENTRY_DIR)

@@ -183,7 +183,8 @@ static int open_temp(struct dest *D, struct dfile *f, struct err *e)
 	if (f->fd < 0)
 		err_sys(e, ERR_FAILURE, "cannot create a temporary file");
 	if (f->fd >= 0 && f->basis_size && f->basis_fd < 0) {
-		f->basis_fd = sys_openat(dirfd, f->name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+		f->basis_fd = sys_openat(dirfd, f->name,
+					 O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
 		struct stat st;
 		if (f->basis_fd >= 0 && (fstat(f->basis_fd, &st) < 0 || !S_ISREG(st.st_mode))) {
 			close(f->basis_fd);
@@ -227,7 +228,8 @@ static int leave_journal(struct dest *D, struct dfile *f, struct err *e)
 	return 0;
 }
 
-static int put_data(struct dest *D, struct dfile *f, const uint8_t *p, size_t n, uint64_t offset, struct err *e)
+static int put_data(struct dest *D, struct dfile *f, const uint8_t *p, size_t n, uint64_t offset,
+		    struct err *e)
 {
 	if (offset > (uint64_t)INT64_MAX - n)
 		return err_set(e, ERR_PROTOCOL, "the source sent data beyond any file");
@@ -286,10 +288,12 @@ static int copy_extents(int from, uint64_t src, int to, uint64_t dst, uint64_t n
 	return 0;
 }
 
-static int put_copy(struct dest *D, struct dfile *f, uint64_t dst, uint64_t src, uint64_t n, struct err *e)
+static int put_copy(struct dest *D, struct dfile *f, uint64_t dst, uint64_t src, uint64_t n,
+		    struct err *e)
 {
 	if (dst > (uint64_t)INT64_MAX - n || src > f->basis_size || n > f->basis_size - src)
-		return err_set(e, ERR_PROTOCOL, "the source refers to content the old file does not have");
+		return err_set(e, ERR_PROTOCOL,
+			       "the source refers to content the old file does not have");
 	if (open_way(D, f, e) < 0)
 		return -1;
 	f->covered += n;
@@ -315,7 +319,8 @@ static bool all_zero(const uint8_t *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-/* The content hash of what is on disk now, holes skipped; with punch, whole leaves of zeros become holes. */
+/* The content hash of what is on disk now, holes skipped; with punch, whole leaves of zeros become
+ * holes. */
 int content_of(int fd, uint64_t size, bool punch, uint8_t *data, struct h128 *out, struct err *e)
 {
 	struct h128 sum = {0};
@@ -336,7 +341,8 @@ int content_of(int fd, uint64_t size, bool punch, uint8_t *data, struct h128 *ou
 		for (size_t k = 0; k < want; k += LEAF_BYTES) {
 			size_t len = want - k < LEAF_BYTES ? want - k : LEAF_BYTES;
 			if (!all_zero(data + k, len))
-				h128_add(&sum, hash_leaf_term((at + k) / LEAF_BYTES, hash128(NULL, data + k, len)));
+				h128_add(&sum, hash_leaf_term((at + k) / LEAF_BYTES,
+							      hash128(NULL, data + k, len)));
 			else if (punch && len == LEAF_BYTES)
 				sys_punch(fd, at + k, len);
 		}
@@ -357,7 +363,8 @@ static int take_meta(struct dfile *f, struct bytes raw, uint64_t size, struct er
 	struct cursor c = cursor_of(f->meta, f->meta_len);
 	meta_decode(&m, &c);
 	if (c.bad || cursor_left(&c) || m.type != ENTRY_FILE || m.size != size)
-		return err_set(e, ERR_PROTOCOL, "the source sent attributes that do not fit the file");
+		return err_set(e, ERR_PROTOCOL,
+			       "the source sent attributes that do not fit the file");
 	return 0;
 }
 
@@ -463,8 +470,10 @@ static int take_pack(struct writer *w, const struct link_frame *fr, struct err *
 		return -1;
 	struct bytes body = m.body;
 	if (m.codec == CODEC_ZSTD) {
-		if (m.raw_len == 0 || codec_decompress(w->codec, body.p, body.n, w->raw, m.raw_len, e) < 0)
-			return e->code ? -1 : err_set(e, ERR_PROTOCOL, "the source sent an empty pack");
+		if (m.raw_len == 0 ||
+		    codec_decompress(w->codec, body.p, body.n, w->raw, m.raw_len, e) < 0)
+			return e->code ? -1
+				       : err_set(e, ERR_PROTOCOL, "the source sent an empty pack");
 		body = (struct bytes){.p = w->raw, .n = m.raw_len};
 	} else if (m.codec != CODEC_RAW || body.n != m.raw_len) {
 		return err_set(e, ERR_PROTOCOL, "the source sent a pack of wrong length");
@@ -476,11 +485,13 @@ static int take_pack(struct writer *w, const struct link_frame *fr, struct err *
 	return 0;
 }
 
-/* After the last range and the end have come, in whatever order. Called with f->lock held; releases it. */
+/* After the last range and the end have come, in whatever order. Called with f->lock held; releases
+ * it. */
 static void advance(struct writer *w, struct dfile *f)
 {
 	struct dest *D = w->D;
-	bool over = f->ended && (f->end.status != FILE_OK || f->broken || f->covered == f->end.size);
+	bool over =
+		f->ended && (f->end.status != FILE_OK || f->broken || f->covered == f->end.size);
 	bool lied = f->ended && !over && f->covered > f->end.size;
 	pthread_mutex_unlock(&f->lock);
 	if (lied) {
@@ -521,8 +532,11 @@ static int take_segment(struct writer *w, const struct link_frame *fr, struct er
 		return -1;
 	struct bytes body = m.body;
 	if (m.codec == CODEC_ZSTD) {
-		if (m.raw_len == 0 || codec_decompress(w->codec, body.p, body.n, w->raw, m.raw_len, e) < 0)
-			return e->code ? -1 : err_set(e, ERR_PROTOCOL, "the source sent an empty segment");
+		if (m.raw_len == 0 ||
+		    codec_decompress(w->codec, body.p, body.n, w->raw, m.raw_len, e) < 0)
+			return e->code ? -1
+				       : err_set(e, ERR_PROTOCOL,
+						 "the source sent an empty segment");
 		body = (struct bytes){.p = w->raw, .n = m.raw_len};
 	} else if (m.codec != CODEC_RAW || body.n != m.raw_len) {
 		return err_set(e, ERR_PROTOCOL, "the source sent a segment of wrong length");
@@ -561,7 +575,7 @@ static int take_ranges(struct writer *w, const struct link_frame *fr, struct err
 		if (c.bad || kind > RANGE_HOLE)
 			break;
 		struct err why = {0};
-		int r = f->broken	      ? 0
+		int r = f->broken            ? 0
 			: kind == RANGE_COPY ? put_copy(w->D, f, dst, src, n, &why)
 					     : put_hole(w->D, f, dst, n, &why);
 		if (f->broken)
@@ -583,7 +597,8 @@ static int take_end(struct writer *w, const struct link_frame *fr, struct err *e
 	if (!f)
 		return -1;
 	if (m.status > FILE_DIFFERS || (m.status == FILE_OK && take_meta(f, m.meta, m.size, e) < 0))
-		return e->code ? -1 : err_set(e, ERR_PROTOCOL, "the source sent an unknown file status");
+		return e->code ? -1
+			       : err_set(e, ERR_PROTOCOL, "the source sent an unknown file status");
 	pthread_mutex_lock(&f->lock);
 	f->end = m;
 	f->end.meta = (struct bytes){0};
@@ -595,7 +610,9 @@ static int take_end(struct writer *w, const struct link_frame *fr, struct err *e
 void *writer_main(void *arg)
 {
 	struct dest *D = arg;
-	struct writer w = {.D = D, .codec = codec_new(), .raw = mem_alloc_raw(PACK_RAW_MAX),
+	struct writer w = {.D = D,
+			   .codec = codec_new(),
+			   .raw = mem_alloc_raw(PACK_RAW_MAX),
 			   .back = mem_alloc_raw(SEGMENT_RAW_MAX)};
 	struct link_frame *f;
 	while ((f = mailbox_take(&D->data, -1))) {

@@ -58,8 +58,8 @@ struct link {
 	pthread_cond_t moved; /* credit came, frames left, or the link went down */
 	/* All below guarded by lock. */
 	struct out_queue out[CHANNELS];
-	int64_t credit[CHANNELS];   /* bytes we may still send */
-	uint64_t consumed[CHANNELS]; /* given back by the owner, not yet granted */
+	int64_t credit[CHANNELS];      /* bytes we may still send */
+	uint64_t consumed[CHANNELS];   /* given back by the owner, not yet granted */
 	int64_t outstanding[CHANNELS]; /* granted and received, not given back */
 	struct lane *lanes[LANES_MAX];
 	int lane_count, lanes_running;
@@ -125,7 +125,8 @@ int link_send(struct link *l, enum message_type type, const struct buf *b, struc
 	int channel = message_channel((uint8_t)type);
 	int64_t cost = (int64_t)(b->len + FRAME_HEADER_BYTES);
 	if (b->overflow)
-		return err_set(e, ERR_FAILURE, "message %s too large to send", message_name((uint8_t)type));
+		return err_set(e, ERR_FAILURE, "message %s too large to send",
+			       message_name((uint8_t)type));
 	pthread_mutex_lock(&l->lock);
 	uint64_t since = 0;
 	while (!l->is_down && channel != CH_CONTROL &&
@@ -163,7 +164,8 @@ void link_done(struct link *l, struct link_frame *f)
 		if (l->consumed[channel] >= (uint64_t)windows[channel] / 4 && !l->is_down) {
 			struct buf b;
 			buf_init(&b, 64);
-			struct msg_credit m = {.channel = (uint8_t)channel, .bytes = l->consumed[channel]};
+			struct msg_credit m = {.channel = (uint8_t)channel,
+					       .bytes = l->consumed[channel]};
 			msg_credit_encode(&m, &b);
 			queue_frame(l, CH_CONTROL, WIRE_CREDIT, b.data, b.len);
 			buf_release(&b);
@@ -194,7 +196,8 @@ static int check_sender(const struct link *l, uint8_t type, struct err *e)
 	char who = message_sender(type);
 	if (who == 'B' || who == l->config.peer_role || (who == 'X' && l->config.peer_dialled))
 		return 0;
-	return err_set(e, ERR_PROTOCOL, "peer sent %s, which is not its part to send", message_name(type));
+	return err_set(e, ERR_PROTOCOL, "peer sent %s, which is not its part to send",
+		       message_name(type));
 }
 
 /* A whole frame has arrived. */
@@ -276,8 +279,8 @@ static int read_some(struct lane *ln, struct err *e)
 	ssize_t n;
 	/* A large rest of a frame goes straight to its place. */
 	if (ln->reading && ln->reading->length - ln->got >= STAGING) {
-		n = ln->t->ops->read(ln->t, ln->reading->payload + ln->got, ln->reading->length - ln->got,
-				     &eof, e);
+		n = ln->t->ops->read(ln->t, ln->reading->payload + ln->got,
+				     ln->reading->length - ln->got, &eof, e);
 		if (n > 0) {
 			ln->got += (size_t)n;
 			if (ln->got == ln->reading->length) {
@@ -366,7 +369,8 @@ static int write_some(struct lane *ln, struct err *e)
 			pick_output(ln);
 		if (!ln->writing && !ln->staged)
 			return 0;
-		const uint8_t *p = ln->staged ? ln->staging + ln->staged_out : ln->writing->data + ln->written;
+		const uint8_t *p =
+			ln->staged ? ln->staging + ln->staged_out : ln->writing->data + ln->written;
 		size_t n = ln->staged ? ln->staged - ln->staged_out : ln->writing->n - ln->written;
 		size_t may = allowance(l, n);
 		if (may == 0)
@@ -410,7 +414,8 @@ static bool tick(struct lane *ln, bool received, struct err *e)
 	ln->handshake_out = ln->t->handshake_out;
 	if (received)
 		l->last_rx = now;
-	if (ln->index == 0 && now - l->last_heartbeat > HEARTBEAT_SECONDS * 1000000000ull && !l->is_down) {
+	if (ln->index == 0 && now - l->last_heartbeat > HEARTBEAT_SECONDS * 1000000000ull &&
+	    !l->is_down) {
 		struct buf b;
 		buf_init(&b, 64);
 		struct msg_heartbeat m = {.stage = l->stage};

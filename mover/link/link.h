@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Frames over one or more transports ("lanes"), with credits. Lane 0 carries everything, further lanes
- * carry the data channel only. Each lane has a thread of its own which never waits for anything but its
- * sockets: it hands every received frame to the owner's route() and has granted a buffer for it before.
+ * Frames over one or more transports ("lanes"), with credits. Lane 0 carries everything, further
+ * lanes carry the data channel only. Each lane has a thread of its own which never waits for
+ * anything but its sockets: it hands every received frame to the owner's route() and has granted a
+ * buffer for it before.
  *
- * Sending on the meta and data channels waits for the peer's credit; sending on the control channel never
- * waits (what may be under way there is bounded by the protocol's counts, SPEC.md 6).
- * All functions may be called from any thread, except where said.
+ * Sending on the meta and data channels waits for the peer's credit; sending on the control channel
+ * never waits (what may be under way there is bounded by the protocol's counts, SPEC.md 6). All
+ * functions may be called from any thread, except where said.
  */
 #ifndef SCRIBE_LINK_H
 #define SCRIBE_LINK_H
@@ -33,7 +34,8 @@ struct link_config {
 	uint64_t bwlimit; /* bytes per second on the socket, 0 = none */
 	/* Called on a lane's thread; must not block; takes ownership of f. */
 	void (*route)(void *owner, struct link_frame *f);
-	/* Called once, on a lane's thread, when the link is down; *why->code ERR_OK after a clean end. */
+	/* Called once, on a lane's thread, when the link is down; *why->code ERR_OK after a clean
+	 * end. */
 	void (*down)(void *owner, const struct err *why);
 	void *owner;
 };
@@ -44,7 +46,8 @@ struct link *link_new(const struct link_config *c, struct transport *t);
 void link_add_lane(struct link *l, struct transport *t);
 /* Ends all lanes and closes their transports; the counters are final then. */
 void link_close(struct link *l);
-/* link_close() if that was not done, then frees. Frames still held by the owner must have been given back. */
+/* link_close() if that was not done, then frees. Frames still held by the owner must have been
+ * given back. */
 void link_free(struct link *l);
 
 /* Queues one frame whose payload is b (copied). 0, or -1 if the link is down (*e says why). */
@@ -56,7 +59,7 @@ int link_send(struct link *l, enum message_type type, const struct buf *b, struc
 		buf_init(&b_, FRAME_PAYLOAD_MAX);                                                  \
 		const struct msg_##name m_ = {__VA_ARGS__};                                        \
 		msg_##name##_encode(&m_, &b_);                                                     \
-		int r_ = link_send(l, WIRE_##NAME, &b_, e);                                         \
+		int r_ = link_send(l, WIRE_##NAME, &b_, e);                                        \
 		buf_release(&b_);                                                                  \
 		r_;                                                                                \
 	})
@@ -77,9 +80,9 @@ enum err_code link_error(struct link *l, struct err *e);
 void link_stage(struct link *l, enum stage stage);
 
 struct link_counters {
-	uint64_t socket_in, socket_out;	      /* at the sockets, handshakes included */
+	uint64_t socket_in, socket_out;       /* at the sockets, handshakes included */
 	uint64_t handshake_in, handshake_out; /* of which before the channel was ready */
-	uint64_t blocked_ns;		      /* time senders waited for credit */
+	uint64_t blocked_ns;                  /* time senders waited for credit */
 	uint64_t lanes;
 };
 struct link_counters link_counters(struct link *l);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A queue of received frames between the network thread and one or more consumers. Putting never waits:
- * what can be under way is bounded by credits and by the protocol's counts. Any thread.
+ * A queue of received frames between the network thread and one or more consumers. Putting never
+ * waits: what can be under way is bounded by credits and by the protocol's counts. Any thread.
  */
 #ifndef SCRIBE_MAILBOX_H
 #define SCRIBE_MAILBOX_H

@@ -10,7 +10,7 @@ struct ptrmap {
 	struct ptrmap_slot {
 		uint64_t id;
 		void *p; /* NULL = free */
-	} *slots;
+	} * slots;
 	size_t cap, count;
 };
 

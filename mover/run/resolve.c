@@ -20,7 +20,9 @@ static int step(int at, const char *name, bool make, struct err *e)
 		char text[TEXT_ESCAPED_MAX];
 		text_escape(text, sizeof text, name, strlen(name));
 		if (errno == ENOTDIR || errno == ELOOP)
-			return err_set(e, ERR_FAILURE, "%s is not a directory (symbolic links are not followed)", text);
+			return err_set(e, ERR_FAILURE,
+				       "%s is not a directory (symbolic links are not followed)",
+				       text);
 		return err_sys(e, ERR_FAILURE, "cannot open directory %s", text);
 	}
 	return fd;
@@ -41,7 +43,9 @@ int run_resolve(int root_fd, const char *path, size_t n, bool make, struct err *
 			continue;
 		if (strcmp(name, "..") == 0 || len > 255) {
 			close(at);
-			return err_set(e, ERR_USAGE, "path has a component that is not allowed ('..' or over 255 bytes)");
+			return err_set(e, ERR_USAGE,
+				       "path has a component that is not allowed ('..' or over 255 "
+				       "bytes)");
 		}
 		int next = step(at, name, make, e);
 		close(at);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finding a directory below a root by a path from a person or a peer, without ever leaving the root. */
+/* Finding a directory below a root by a path from a person or a peer, without ever leaving the
+ * root. */
 #ifndef SCRIBE_RESOLVE_H
 #define SCRIBE_RESOLVE_H
 
@@ -9,9 +10,9 @@
 #include "err.h"
 
 /*
- * Opens root/path one component at a time, following no symbolic link and refusing "..". Leading, doubled
- * and trailing slashes and "." mean nothing. make: creates missing components (0755). Returns an fd or -1
- * with *e (ERR_USAGE for a path that can never be, else ERR_FAILURE).
+ * Opens root/path one component at a time, following no symbolic link and refusing "..". Leading,
+ * doubled and trailing slashes and "." mean nothing. make: creates missing components (0755).
+ * Returns an fd or -1 with *e (ERR_USAGE for a path that can never be, else ERR_FAILURE).
  */
 int run_resolve(int root_fd, const char *path, size_t n, bool make, struct err *e);
 

@@ -12,8 +12,11 @@
 
 void run_options_init(struct run_options *o)
 {
-	*o = (struct run_options){.attrs = ATTR_DEFAULT, .flags = OPT_ONE_FILE_SYSTEM, .max_delete = UINT64_MAX,
-				  .max_shrink = 50, .compress = COMPRESS_AUTO};
+	*o = (struct run_options){.attrs = ATTR_DEFAULT,
+				  .flags = OPT_ONE_FILE_SYSTEM,
+				  .max_delete = UINT64_MAX,
+				  .max_shrink = 50,
+				  .compress = COMPRESS_AUTO};
 	o->path = mem_strdup("");
 	o->source_id = mem_strdup("");
 	filter_init(&o->filter);
@@ -78,9 +81,10 @@ static int take_options(struct run_options *o, const struct link_frame *f, struc
 	struct msg_options m;
 	if (msg_options_decode(&m, f->payload, f->length, e) < 0)
 		return -1;
-	if (m.flags & ~(uint64_t)OPT_FLAGS_ALL || m.attrs & ~(uint64_t)ATTR_ALL || m.max_shrink > 100 ||
-	    m.in_place > IN_PLACE_ALWAYS)
-		return err_set(e, ERR_PROTOCOL, "peer asked for options this version does not know");
+	if (m.flags & ~(uint64_t)OPT_FLAGS_ALL || m.attrs & ~(uint64_t)ATTR_ALL ||
+	    m.max_shrink > 100 || m.in_place > IN_PLACE_ALWAYS)
+		return err_set(e, ERR_PROTOCOL,
+			       "peer asked for options this version does not know");
 	if (memchr(m.path.p, '\0', m.path.n) || memchr(m.source_id.p, '\0', m.source_id.n))
 		return err_set(e, ERR_PROTOCOL, "peer sent a NUL byte in a path or source id");
 	memcpy(o->run_id, m.run_id, sizeof o->run_id);
@@ -107,10 +111,12 @@ static int take_hello(struct opening *op, const struct link_frame *f, struct err
 	if (msg_hello_decode(&m, f->payload, f->length, e) < 0)
 		return -1;
 	if (memcmp(m.magic, "SCRB", 4) != 0)
-		return err_set(e, ERR_PROTOCOL, "the other side does not speak scribe-mover's protocol");
+		return err_set(e, ERR_PROTOCOL,
+			       "the other side does not speak scribe-mover's protocol");
 	if (m.version_min > PROTOCOL_VERSION || m.version_max < PROTOCOL_VERSION)
 		return err_set(e, ERR_PROTOCOL,
-			       "the other side speaks protocol versions %u to %u, this one %d; update one of them",
+			       "the other side speaks protocol versions %u to %u, this one %d; "
+			       "update one of them",
 			       m.version_min, m.version_max, PROTOCOL_VERSION);
 	memcpy(op->peer_nonce, m.nonce, sizeof op->peer_nonce);
 	op->peer_role = m.role;
@@ -118,8 +124,10 @@ static int take_hello(struct opening *op, const struct link_frame *f, struct err
 	if (m.role != ROLE_SOURCE && m.role != ROLE_DESTINATION && m.role != ROLE_BULK)
 		return err_set(e, ERR_PROTOCOL, "peer announced role %u", m.role);
 	if (m.role == (uint8_t)op->role)
-		return err_set(e, ERR_PROTOCOL, "both sides are the %s of data; push to a --root, pull from a --source",
-			       op->role == ROLE_SOURCE ? "source" : "destination");
+		return err_set(
+			e, ERR_PROTOCOL,
+			"both sides are the %s of data; push to a --root, pull from a --source",
+			op->role == ROLE_SOURCE ? "source" : "destination");
 	return 0;
 }
 
@@ -152,10 +160,13 @@ int run_open(struct link *l, struct mailbox *in, struct opening *op, struct run_
 	static const char software[] = "scribe-mover/" SCRIBE_VERSION;
 	if (run_random(op->nonce, sizeof op->nonce, e) < 0)
 		return -1;
-	struct msg_hello hello = {.magic = {'S', 'C', 'R', 'B'}, .version_min = PROTOCOL_VERSION,
-				  .version_max = PROTOCOL_VERSION, .features = op->features,
+	struct msg_hello hello = {.magic = {'S', 'C', 'R', 'B'},
+				  .version_min = PROTOCOL_VERSION,
+				  .version_max = PROTOCOL_VERSION,
+				  .features = op->features,
 				  .role = (uint8_t)op->role,
-				  .software = {.p = (const uint8_t *)software, .n = sizeof software - 1}};
+				  .software = {.p = (const uint8_t *)software,
+					       .n = sizeof software - 1}};
 	memcpy(hello.nonce, op->nonce, sizeof hello.nonce);
 	CLEANUP_BUF struct buf b;
 	buf_init(&b, FRAME_PAYLOAD_MAX);
@@ -179,7 +190,8 @@ int run_open(struct link *l, struct mailbox *in, struct opening *op, struct run_
 			r = take_options(o, f, e);
 			done = true;
 		} else {
-			err_set(e, ERR_PROTOCOL, "peer sent %s during the opening", message_name(f->type));
+			err_set(e, ERR_PROTOCOL, "peer sent %s during the opening",
+				message_name(f->type));
 		}
 		link_done(l, f);
 		if (r < 0 || done)

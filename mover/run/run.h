@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What both ends of a run share: its options, its counters, what it tells its owner while it goes on,
- * and the opening exchange that makes them agree (SPEC.md 5).
+ * What both ends of a run share: its options, its counters, what it tells its owner while it goes
+ * on, and the opening exchange that makes them agree (SPEC.md 5).
  */
 #ifndef SCRIBE_RUN_H
 #define SCRIBE_RUN_H
@@ -20,13 +20,13 @@ struct run_options {
 	uint8_t run_id[RUN_ID_BYTES];
 	char *path; /* below the other side's root, "" or "/" for the root; owned */
 	size_t path_len;
-	uint64_t flags; /* enum option_flags */
-	uint64_t attrs; /* enum attr_flags */
+	uint64_t flags;      /* enum option_flags */
+	uint64_t attrs;      /* enum attr_flags */
 	uint64_t max_delete; /* UINT64_MAX: no limit */
 	uint8_t max_shrink;  /* percent that may be lost */
 	uint8_t in_place;    /* enum in_place */
 	int64_t compress;    /* COMPRESS_AUTO, or a zstd level, 0 = off */
-	char *source_id; /* "" = none; owned */
+	char *source_id;     /* "" = none; owned */
 	uint64_t sync_number;
 	int64_t data_as_of;
 	uint32_t data_as_of_ns;
@@ -43,7 +43,8 @@ struct run_stats {
 	_Atomic uint64_t entries_seen, files_total, bytes_total;
 	_Atomic uint64_t files_transferred, files_deleted, files_failed, files_changed;
 	_Atomic uint64_t bytes_literal, bytes_matched, bytes_written;
-	_Atomic uint64_t ns_walk, ns_read, ns_hash, ns_compress, ns_delta, ns_write, ns_verify, ns_sync;
+	_Atomic uint64_t ns_walk, ns_read, ns_hash, ns_compress, ns_delta, ns_write, ns_verify,
+		ns_sync;
 	_Atomic uint64_t starved_ns, blocked_ns;
 	_Atomic uint64_t skipped_mounts;
 };
@@ -58,13 +59,13 @@ struct run_item {
 struct run_issue {
 	enum issue_kind kind;
 	enum err_code code; /* ERR_PARTIAL, ERR_CHANGED, ERR_VERIFY ... */
-	int error;	    /* errno or 0 */
+	int error;          /* errno or 0 */
 	struct bytes path;
 	const char *text;
 };
 
-/* What a run tells its owner; every member may be NULL. Called from any of the run's threads, one at a
- * time (the run holds a lock). */
+/* What a run tells its owner; every member may be NULL. Called from any of the run's threads, one
+ * at a time (the run holds a lock). */
 struct run_events {
 	void (*item)(void *owner, const struct run_item *item);
 	void (*issue)(void *owner, const struct run_issue *issue);
@@ -97,8 +98,8 @@ struct opening {
 	uint8_t bulk_token[32];
 };
 
-/* Sends HELLO and, when this side dialled, OPTIONS; then takes the peer's from the mailbox. On the serving
- * side fills *o from the peer's OPTIONS. timeout_ms for the whole exchange. */
+/* Sends HELLO and, when this side dialled, OPTIONS; then takes the peer's from the mailbox. On the
+ * serving side fills *o from the peer's OPTIONS. timeout_ms for the whole exchange. */
 int run_open(struct link *l, struct mailbox *in, struct opening *op, struct run_options *o,
 	     int timeout_ms, struct err *e);
 

@@ -12,7 +12,7 @@ enum {
 
 struct emission {
 	struct patch *p;
-	uint64_t window; /* where the window begins in the basis */
+	uint64_t window;                   /* where the window begins in the basis */
 	uint64_t literal_from, literal_to; /* literals are sent from the file, in large pieces */
 };
 
@@ -48,8 +48,10 @@ static bool stop(void *arg, const struct rsdelta_stats *so_far)
 	return rsdelta_hopeless(so_far);
 }
 
-/* The part of the basis that [from, to) of the source should come from, by the map's nearest distances. */
-static void window_for(const struct patch *p, uint64_t from, uint64_t to, uint64_t *start, uint64_t *length)
+/* The part of the basis that [from, to) of the source should come from, by the map's nearest
+ * distances. */
+static void window_for(const struct patch *p, uint64_t from, uint64_t to, uint64_t *start,
+		       uint64_t *length)
 {
 	int64_t before = 0;
 	int64_t after = 0;
@@ -71,12 +73,15 @@ static void window_for(const struct patch *p, uint64_t from, uint64_t to, uint64
 	if (!has_after)
 		after = before;
 	uint64_t span = to - from;
-	int64_t widen = (int64_t)(span < WIDEN_MIN ? WIDEN_MIN : span > WIDEN_MAX ? WIDEN_MAX : span);
+	int64_t widen = (int64_t)(span < WIDEN_MIN   ? WIDEN_MIN
+				  : span > WIDEN_MAX ? WIDEN_MAX
+						     : span);
 	int64_t a = (int64_t)from - before - widen;
 	int64_t b = (int64_t)to - after + widen;
 	int64_t size = (int64_t)p->j->basis_size;
 	if (b - a > (int64_t)RSDELTA_WINDOW_MAX || b <= a) {
-		/* The two sides point to far places: what follows the left neighbour is the better guess. */
+		/* The two sides point to far places: what follows the left neighbour is the better
+		 * guess. */
 		a = (int64_t)from - before - widen;
 		b = a + (int64_t)span + 2 * widen;
 	}

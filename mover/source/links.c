@@ -17,7 +17,8 @@ static int send_links(struct source *s, uint8_t kind, bool last, struct buf *bod
 	return r;
 }
 
-/* Kind 0: the destination's sums came; the answer is the buckets that differ and how many names each has. */
+/* Kind 0: the destination's sums came; the answer is the buckets that differ and how many names
+ * each has. */
 static int differing(struct source *s, struct bytes raw, struct err *e)
 {
 	CLEANUP_FREE uint64_t *sums = mem_alloc(LINK_BUCKETS, sizeof *sums);
@@ -59,7 +60,8 @@ int answer_links(struct source *s, const struct link_frame *f, struct err *e)
 	if (msg_links_req_decode(&m, f->payload, f->length, e) < 0)
 		return -1;
 	if (m.buckets.n % 8 || m.kind > 1 || (m.kind == 0 && m.buckets.n != LINK_BUCKETS * 8))
-		return err_set(e, ERR_PROTOCOL, "the destination asked for links in an unknown way");
+		return err_set(e, ERR_PROTOCOL,
+			       "the destination asked for links in an unknown way");
 	if (m.kind == 0)
 		return differing(s, m.buckets, e);
 	CLEANUP_FREE bool *chosen = mem_alloc(LINK_BUCKETS, sizeof *chosen);

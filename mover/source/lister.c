@@ -38,7 +38,10 @@ static void listing_release(struct listing *l)
 
 static int listing_flush(struct listing *l, bool last, struct err *e)
 {
-	struct msg_entries m = {.kind = l->kind, .req = l->req, .last = last, .flags = l->flags,
+	struct msg_entries m = {.kind = l->kind,
+				.req = l->req,
+				.last = last,
+				.flags = l->flags,
 				.entries = {.p = l->entries.data, .n = l->entries.len}};
 	buf_clear(&l->frame);
 	msg_entries_encode(&m, &l->frame);
@@ -108,7 +111,8 @@ static int compare_u64(const void *a, const void *b)
 static int prefixes_init(struct prefixes *p, unsigned depth, struct bytes raw, struct err *e)
 {
 	*p = (struct prefixes){.depth = depth};
-	if (depth > TRIE_DEPTH_MAX || (depth == 0 && raw.n) || (depth && (raw.n == 0 || raw.n % depth)))
+	if (depth > TRIE_DEPTH_MAX || (depth == 0 && raw.n) ||
+	    (depth && (raw.n == 0 || raw.n % depth)))
 		return err_set(e, ERR_PROTOCOL, "the destination sent a malformed listing request");
 	p->count = depth ? raw.n / depth : 1;
 	p->first = mem_alloc(p->count, sizeof p->first[0]);
@@ -134,18 +138,19 @@ static struct dir *handle_dir(struct source *s, uint64_t handle)
 	return d;
 }
 
-static void entry_problem(struct listing *l, struct visit *v, struct bytes name, const struct err *why)
+static void entry_problem(struct listing *l, struct visit *v, struct bytes name,
+			  const struct err *why)
 {
 	source_issue(l->s, ISSUE_FAILED, ERR_PARTIAL, why->sys, v->d, name, why->msg);
 	l->flags |= LISTED_INCOMPLETE;
 }
 
-typedef int (*entry_fn)(struct listing *l, struct visit *v, struct bytes name, uint64_t hash, void *arg,
-			struct err *e);
+typedef int (*entry_fn)(struct listing *l, struct visit *v, struct bytes name, uint64_t hash,
+			void *arg, struct err *e);
 
 /* Calls fn for every entry in scope under the prefixes, with the entry read into l->it. */
-static int for_each(struct listing *l, struct dir *d, const struct prefixes *p, entry_fn fn, void *arg,
-		    struct err *e)
+static int for_each(struct listing *l, struct dir *d, const struct prefixes *p, entry_fn fn,
+		    void *arg, struct err *e)
 {
 	struct source *s = l->s;
 	struct visit v;
@@ -155,12 +160,14 @@ static int for_each(struct listing *l, struct dir *d, const struct prefixes *p, 
 	if (r == 0)
 		r = scan_init(&sc, s->dirs, d, &why);
 	if (r < 0) {
-		l->flags |= why.sys == ENOENT || why.sys == ESTALE ? LISTED_GONE : LISTED_INCOMPLETE;
+		l->flags |=
+			why.sys == ENOENT || why.sys == ESTALE ? LISTED_GONE : LISTED_INCOMPLETE;
 		source_issue(s, ISSUE_FAILED, ERR_PARTIAL, why.sys, d, (struct bytes){0}, why.msg);
 		visit_release(&s->tree, &v);
 		return 0;
 	}
-	if (s->verifying && attr_read(&l->it, v.fd, NULL, &s->mask, &why) == ATTR_READ && changed_since(s, &l->it))
+	if (s->verifying && attr_read(&l->it, v.fd, NULL, &s->mask, &why) == ATTR_READ &&
+	    changed_since(s, &l->it))
 		l->flags |= LISTED_CHANGED;
 	struct bytes name;
 	unsigned char type;
@@ -238,7 +245,9 @@ static int send_nodes(struct listing *l, const struct nodes *ns, struct err *e)
 			put_h128(&l->entries, n->sum);
 			put_u64(&l->entries, n->count | (uint64_t)n->flags << 56);
 		}
-		struct msg_nodes m = {.req = l->req, .last = i + 1 == ns->p->count, .flags = l->flags,
+		struct msg_nodes m = {.req = l->req,
+				      .last = i + 1 == ns->p->count,
+				      .flags = l->flags,
 				      .nodes = {.p = l->entries.data, .n = l->entries.len}};
 		buf_clear(&l->frame);
 		msg_nodes_encode(&m, &l->frame);
@@ -267,7 +276,8 @@ static int answer_list(struct source *s, const struct link_frame *f, struct err 
 	if (!d)
 		l.flags = LISTED_GONE;
 	if (m.kind == LIST_NODES) {
-		struct nodes ns = {.p = &p, .v = mem_alloc(p.count * TRIE_FANOUT, sizeof(struct node))};
+		struct nodes ns = {.p = &p,
+				   .v = mem_alloc(p.count * TRIE_FANOUT, sizeof(struct node))};
 		if (d)
 			r = for_each(&l, d, &p, add_node, &ns, e);
 		if (r == 0)
@@ -324,14 +334,20 @@ static int stream_job(struct stream *st, struct visit *v, const struct entry *en
 {
 	struct source *s = st->l.s;
 	struct job *j = mem_alloc(1, sizeof *j);
-	*j = (struct job){.fid = en->fid, .dir = dir_ref(s->dirs, v->d),
-			  .name = mem_dup(en->name.p, en->name.n), .name_len = en->name.n, .mode = WANT_FULL,
-			  .stream = true, .ctime = st->l.it.ctime, .ctime_ns = st->l.it.ctime_ns};
+	*j = (struct job){.fid = en->fid,
+			  .dir = dir_ref(s->dirs, v->d),
+			  .name = mem_dup(en->name.p, en->name.n),
+			  .name_len = en->name.n,
+			  .mode = WANT_FULL,
+			  .stream = true,
+			  .ctime = st->l.it.ctime,
+			  .ctime_ns = st->l.it.ctime_ns};
 	return source_push_job(s, j);
 }
 
 /* True if this name's content has to travel: the first name seen of its inode. */
-static bool first_of_group(struct source *s, struct visit *v, const struct item *it, struct entry *en)
+static bool first_of_group(struct source *s, struct visit *v, const struct item *it,
+			   struct entry *en)
 {
 	if (it->nlink < 2 || !(s->mask.attrs & ATTR_HARD_LINKS))
 		return true;
@@ -366,7 +382,8 @@ static int stream_subdir(struct stream *st, struct scan *sc, struct visit *v, st
 	bool opaque = tree_opaque(&s->tree, &st->l.it);
 	if (opaque) {
 		en.digest.flags = DIGEST_OPAQUE;
-		source_issue(s, ISSUE_SKIPPED_MOUNT, ERR_OK, 0, v->d, name, "mount point, not crossed");
+		source_issue(s, ISSUE_SKIPPED_MOUNT, ERR_OK, 0, v->d, name,
+			     "mount point, not crossed");
 	}
 	entry_encode(&en, &kept);
 	buf_put(&st->l.entries, kept.data, kept.len);
@@ -380,7 +397,8 @@ static int stream_subdir(struct stream *st, struct scan *sc, struct visit *v, st
 		child = dirs_child(s->dirs, v->d, en.name, &why);
 	if (!child && !opaque) {
 		if (deep)
-			err_set(&why, ERR_FAILURE, "directories nested deeper than %d", TREE_DEPTH_MAX);
+			err_set(&why, ERR_FAILURE, "directories nested deeper than %d",
+				TREE_DEPTH_MAX);
 		source_issue(s, ISSUE_FAILED, ERR_PARTIAL, why.sys, v->d, en.name, why.msg);
 		below.d.flags |= DIGEST_INCOMPLETE;
 	}
@@ -391,13 +409,15 @@ static int stream_subdir(struct stream *st, struct scan *sc, struct visit *v, st
 			scan_suspend(sc);
 		r = stream_dir(st, child, &below, e);
 		if (r == 0 && suspend && scan_resume(sc, s->dirs, v->d, &why) < 0) {
-			source_issue(s, ISSUE_FAILED, ERR_PARTIAL, why.sys, v->d, (struct bytes){0}, why.msg);
+			source_issue(s, ISSUE_FAILED, ERR_PARTIAL, why.sys, v->d, (struct bytes){0},
+				     why.msg);
 			sum->d.flags |= DIGEST_INCOMPLETE;
 			r = 1;
 		}
 		dir_unref(s->dirs, child);
 	}
-	if (r >= 0 && stream_leave(st, below.d.flags & DIGEST_INCOMPLETE ? LISTED_INCOMPLETE : 0, e) < 0)
+	if (r >= 0 &&
+	    stream_leave(st, below.d.flags & DIGEST_INCOMPLETE ? LISTED_INCOMPLETE : 0, e) < 0)
 		return -1;
 	sum_add(&s->tree, sum, en.name, &en.meta, &below, &st->l.scratch);
 	return r;
@@ -412,7 +432,8 @@ static int stream_entry(struct stream *st, struct scan *sc, struct visit *v, str
 	int t = tree_read(&s->tree, v, name, true, it, &why);
 	if (t == TREE_ERROR || t == TREE_RESERVED) {
 		if (t == TREE_RESERVED)
-			err_set(&why, ERR_PARTIAL, "name is reserved for scribe-mover; not replicated");
+			err_set(&why, ERR_PARTIAL,
+				"name is reserved for scribe-mover; not replicated");
 		else
 			sum->d.flags |= DIGEST_INCOMPLETE;
 		source_issue(s, ISSUE_FAILED, ERR_PARTIAL, why.sys, v->d, name, why.msg);
@@ -490,7 +511,8 @@ static int stream(struct source *s, uint64_t handle, struct dir *d, struct err *
 	return r;
 }
 
-/* The first word about the tree: its digest, or at once its content if the destination has nothing. */
+/* The first word about the tree: its digest, or at once its content if the destination has nothing.
+ */
 static int send_root(struct source *s, bool empty, struct err *e)
 {
 	struct dir *root = s->tree.dirs ? dirs_root(s->dirs) : NULL;
@@ -513,8 +535,9 @@ static int send_root(struct source *s, bool empty, struct err *e)
 	s->c->stats->entries_seen += sum.entries;
 	if (r == 0)
 		r = LINK_SEND(s->link, ROOT, root, e, .stream = empty, .sum = sum.d.sum,
-			      .digest_flags = sum.d.flags, .children = sum.d.children, .entries = sum.entries,
-			      .bytes = sum.bytes, .links = tree_links_hash(&s->tree),
+			      .digest_flags = sum.d.flags, .children = sum.d.children,
+			      .entries = sum.entries, .bytes = sum.bytes,
+			      .links = tree_links_hash(&s->tree),
 			      .meta = {.p = meta.data, .n = meta.len});
 	link_stage(s->link, STAGE_DATA);
 	if (r == 0 && empty)
@@ -542,7 +565,8 @@ static int leave_out(struct source *s, const struct link_frame *f, struct err *e
 			break;
 		if (!slash) {
 			tree_leave_out(&s->tree, d, name,
-				       m.how == LEFT_OUT_CONTENT ? LEFT_OUT_CONTENT : LEFT_OUT_WHOLE);
+				       m.how == LEFT_OUT_CONTENT ? LEFT_OUT_CONTENT
+								 : LEFT_OUT_WHOLE);
 			break;
 		}
 		struct err why;
@@ -568,7 +592,8 @@ static void take_left(struct source *s)
 		struct left_path *lp = all;
 		all = lp->next;
 		tree_leave_out(&s->tree, lp->dir,
-			       (struct bytes){.p = (const uint8_t *)lp->name, .n = lp->name_len}, LEFT_OUT_WHOLE);
+			       (struct bytes){.p = (const uint8_t *)lp->name, .n = lp->name_len},
+			       LEFT_OUT_WHOLE);
 		dir_unref(s->dirs, lp->dir);
 		free(lp->name);
 		free(lp);
@@ -608,10 +633,11 @@ static int answer_done(struct source *s, const struct link_frame *f, struct err 
 	pthread_mutex_lock(&s->lock);
 	struct h128 content = s->content;
 	pthread_mutex_unlock(&s->lock);
-	return LINK_SEND(s->link, SOURCE_FINAL, source_final, e, .sum = sum.d.sum, .digest_flags = sum.d.flags,
-			 .root_hash = tree_root_hash(&it.meta, &sum, links, content), .content = content,
-			 .links = links, .entries = sum.entries, .bytes = sum.bytes,
-			 .changed = s->c->stats->files_changed);
+	return LINK_SEND(s->link, SOURCE_FINAL, source_final, e, .sum = sum.d.sum,
+			 .digest_flags = sum.d.flags,
+			 .root_hash = tree_root_hash(&it.meta, &sum, links, content),
+			 .content = content, .links = links, .entries = sum.entries,
+			 .bytes = sum.bytes, .changed = s->c->stats->files_changed);
 }
 
 static int answer_stream(struct source *s, const struct link_frame *f, struct err *e)

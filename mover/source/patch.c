@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * A file of which the destination has an old version. Cheapest first:
- *   1. leaves at equal offsets; what agrees is a copy, a few scattered leaves are looked at page by page;
- *   2. where long runs differ, content may stand elsewhere: in large files anchors find the distance and
- *      whole windows, then leaves, are compared at that distance;
+ *   1. leaves at equal offsets; what agrees is a copy, a few scattered leaves are looked at page by
+ * page;
+ *   2. where long runs differ, content may stand elsewhere: in large files anchors find the
+ * distance and whole windows, then leaves, are compared at that distance;
  *   3. what is left goes through librsync against the part of the old file it should come from;
  *   4. the rest is literal.
  */
@@ -20,8 +21,8 @@
 
 enum {
 	BATCH_LEAVES = SUMS_COUNT_MAX,
-	LONG_RUN = 32,		    /* leaves; longer runs are taken as rewritten or moved, not as scattered */
-	ANCHOR_FROM = 16 << 20,	    /* bytes in doubt from which anchors pay */
+	LONG_RUN = 32, /* leaves; longer runs are taken as rewritten or moved, not as scattered */
+	ANCHOR_FROM = 16 << 20, /* bytes in doubt from which anchors pay */
 	PAGES = LEAF_BYTES / PAGE_BYTES,
 };
 
@@ -48,11 +49,14 @@ static int gather(struct patch *p, struct err *e)
 	for (;;) {
 		struct link_frame *f = mailbox_take(&w->sums, -1);
 		if (!f)
-			return link_error(w->s->link, e) ? -1 : err_set(e, ERR_CONNECT, "connection closed");
+			return link_error(w->s->link, e)
+				       ? -1
+				       : err_set(e, ERR_CONNECT, "connection closed");
 		struct msg_sums m;
 		int r = msg_sums_decode(&m, f->payload, f->length, e);
 		if (r == 0 && (m.first != p->sums.len || buf_put(&p->sums, m.sums.p, m.sums.n) < 0))
-			r = err_set(e, ERR_PROTOCOL, "the destination sent sums that do not fit together");
+			r = err_set(e, ERR_PROTOCOL,
+				    "the destination sent sums that do not fit together");
 		bool last = m.last;
 		link_done(w->s->link, f);
 		if (r < 0 || last)
@@ -60,13 +64,14 @@ static int gather(struct patch *p, struct err *e)
 	}
 }
 
-static int ask(struct patch *p, enum sum_level level, uint64_t first, uint64_t count, struct bytes leaves,
-	       struct err *e)
+static int ask(struct patch *p, enum sum_level level, uint64_t first, uint64_t count,
+	       struct bytes leaves, struct err *e)
 {
 	struct worker *w = p->w;
 	w->waiting_for = p->j->fid + 1;
-	int r = LINK_SEND(w->s->link, SUMS_REQ, sums_req, e, .fid = p->j->fid, .level = (uint8_t)level,
-			  .first = first, .count = count, .leaves = leaves);
+	int r = LINK_SEND(w->s->link, SUMS_REQ, sums_req, e, .fid = p->j->fid,
+			  .level = (uint8_t)level, .first = first, .count = count,
+			  .leaves = leaves);
 	if (r == 0)
 		r = gather(p, e);
 	w->waiting_for = 0;
@@ -77,8 +82,8 @@ int patch_signature(struct patch *p, uint64_t offset, uint64_t length, struct er
 {
 	struct worker *w = p->w;
 	w->waiting_for = p->j->fid + 1;
-	int r = LINK_SEND(w->s->link, SIGNATURE_REQ, signature_req, e, .fid = p->j->fid, .offset = offset,
-			  .length = length);
+	int r = LINK_SEND(w->s->link, SIGNATURE_REQ, signature_req, e, .fid = p->j->fid,
+			  .offset = offset, .length = length);
 	if (r == 0)
 		r = gather(p, e);
 	w->waiting_for = 0;
@@ -143,7 +148,8 @@ static bool all_zero(const uint8_t *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-static void note_leaf(struct patch *p, uint64_t index, const uint8_t *data, size_t n, struct h128 *own)
+static void note_leaf(struct patch *p, uint64_t index, const uint8_t *data, size_t n,
+		      struct h128 *own)
 {
 	if (all_zero(data, n)) {
 		*own = n == LEAF_BYTES ? p->zero_leaf : hash128(&p->w->s->key, data, n);
@@ -153,12 +159,14 @@ static void note_leaf(struct patch *p, uint64_t index, const uint8_t *data, size
 	*own = hash128(&p->w->s->key, data, n);
 }
 
-/* The keyed hashes of the source's leaves [first, first + count), each added to the content sum; holes are
- * not read. */
-static int read_leaves(struct patch *p, uint64_t first, uint64_t count, struct h128 *own, struct err *e)
+/* The keyed hashes of the source's leaves [first, first + count), each added to the content sum;
+ * holes are not read. */
+static int read_leaves(struct patch *p, uint64_t first, uint64_t count, struct h128 *own,
+		       struct err *e)
 {
 	uint8_t *data = p->w->data;
-	uint64_t end = (first + count) * LEAF_BYTES < p->size ? (first + count) * LEAF_BYTES : p->size;
+	uint64_t end =
+		(first + count) * LEAF_BYTES < p->size ? (first + count) * LEAF_BYTES : p->size;
 	for (uint64_t at = first * LEAF_BYTES; at < end;) {
 		off_t next = lseek(p->fd, (off_t)at, SEEK_DATA);
 		uint64_t start = next < 0 ? (errno == ENXIO ? end : at) : (uint64_t)next;
@@ -176,7 +184,8 @@ static int read_leaves(struct patch *p, uint64_t first, uint64_t count, struct h
 			return err_set(e, ERR_CHANGED, "file became shorter while it was read");
 		for (size_t k = 0; k < want; k += LEAF_BYTES) {
 			uint64_t index = (at + k) / LEAF_BYTES;
-			note_leaf(p, index, data + k, want - k < LEAF_BYTES ? want - k : LEAF_BYTES, &own[index - first]);
+			note_leaf(p, index, data + k, want - k < LEAF_BYTES ? want - k : LEAF_BYTES,
+				  &own[index - first]);
 		}
 		at += want;
 	}
@@ -191,7 +200,8 @@ static int scattered(struct patch *p, uint64_t first, uint64_t last, struct err 
 	for (uint64_t i = first; i < last; i++)
 		put_u32(&b, (uint32_t)i);
 	if (first + LONG_RUN < last || last > UINT32_MAX)
-		return patch_literal(p, first * LEAF_BYTES, last * LEAF_BYTES < p->size ? last * LEAF_BYTES : p->size, e);
+		return patch_literal(p, first * LEAF_BYTES,
+				     last * LEAF_BYTES < p->size ? last * LEAF_BYTES : p->size, e);
 	if (ask(p, SUMS_PAGES, 0, 0, (struct bytes){.p = list, .n = b.len}, e) < 0)
 		return -1;
 	struct cursor c = cursor_of(p->sums.data, p->sums.len);
@@ -204,12 +214,15 @@ static int scattered(struct patch *p, uint64_t first, uint64_t last, struct err 
 		for (size_t k = 0; k < PAGES; k++) {
 			size_t from = k * PAGE_BYTES;
 			size_t len = from >= n ? 0 : n - from < PAGE_BYTES ? n - from : PAGE_BYTES;
-			size_t there = from >= basis ? 0 : basis - from < PAGE_BYTES ? basis - from : PAGE_BYTES;
+			size_t there = from >= basis               ? 0
+				       : basis - from < PAGE_BYTES ? basis - from
+								   : PAGE_BYTES;
 			uint64_t sum = get_u64(&c);
 			if (len == 0)
 				continue;
 			uint64_t at = i * LEAF_BYTES + from;
-			bool same = !c.bad && len == there && sum == hash64(&p->w->s->key, p->w->data + from, len);
+			bool same = !c.bad && len == there &&
+				    sum == hash64(&p->w->s->key, p->w->data + from, len);
 			if (!same) {
 				literal = literal == UINT64_MAX ? at : literal;
 				continue;
@@ -219,7 +232,8 @@ static int scattered(struct patch *p, uint64_t first, uint64_t last, struct err 
 					return -1;
 				/* Sending used w->data. */
 				if (sys_pread(p->fd, p->w->data, n, i * LEAF_BYTES) != (ssize_t)n)
-					return err_set(e, ERR_CHANGED, "file became shorter while it was read");
+					return err_set(e, ERR_CHANGED,
+						       "file became shorter while it was read");
 			}
 			literal = UINT64_MAX;
 			if (patch_copy(p, at, at, len, e) < 0)
@@ -255,14 +269,17 @@ static struct h128 window_digest(struct patch *p, const struct h128 *own, uint64
 	return hash128(&p->w->s->key, raw, WINDOW_LEAVES * 16);
 }
 
-/* Are the leaves of window w the basis's? Large files are asked by the window first. 1 yes, 0 no, -1. */
-static int window_same(struct patch *p, uint64_t w, const struct h128 *own, uint64_t count, struct err *e)
+/* Are the leaves of window w the basis's? Large files are asked by the window first. 1 yes, 0 no,
+ * -1. */
+static int window_same(struct patch *p, uint64_t w, const struct h128 *own, uint64_t count,
+		       struct err *e)
 {
 	if (p->size <= (uint64_t)WINDOW_LEAVES * LEAF_BYTES || p->size != p->j->basis_size)
 		return 0;
 	if (w % BATCH_LEAVES == 0) {
 		uint64_t windows = (p->size / LEAF_BYTES + WINDOW_LEAVES) / WINDOW_LEAVES - w;
-		if (ask(p, SUMS_WINDOWS, w, windows < BATCH_LEAVES ? windows : BATCH_LEAVES, (struct bytes){0}, e) < 0)
+		if (ask(p, SUMS_WINDOWS, w, windows < BATCH_LEAVES ? windows : BATCH_LEAVES,
+			(struct bytes){0}, e) < 0)
 			return -1;
 		buf_clear(&p->windows);
 		buf_put(&p->windows, p->sums.data, p->sums.len);
@@ -287,7 +304,8 @@ static int window_leaves(struct patch *p, uint64_t first, uint64_t count, const 
 	for (uint64_t i = 0; i < count; i++) {
 		uint64_t leaf = first + i;
 		size_t n = leaf_length(p->size, leaf);
-		bool same = n == leaf_length(p->j->basis_size, leaf) && (size_t)i * 16 + 16 <= batch->len &&
+		bool same = n == leaf_length(p->j->basis_size, leaf) &&
+			    (size_t)i * 16 + 16 <= batch->len &&
 			    h128_equal(h128_load(batch->data + i * 16), own[i]);
 		if (!same) {
 			bad++;
@@ -327,7 +345,8 @@ static int aligned(struct patch *p, struct err *e)
 		if (same) {
 			p->run = UINT64_MAX;
 			for (uint64_t i = 0; i < count; i++)
-				if (leaf_same(p, first + i, leaf_length(p->size, first + i), own[i], e) < 0)
+				if (leaf_same(p, first + i, leaf_length(p->size, first + i), own[i],
+					      e) < 0)
 					return -1;
 			continue;
 		}
@@ -338,7 +357,8 @@ static int aligned(struct patch *p, struct err *e)
 			return 0;
 		}
 		if (p->early) {
-			uint64_t from = p->run == UINT64_MAX ? (first + count) * LEAF_BYTES : p->run * LEAF_BYTES;
+			uint64_t from = p->run == UINT64_MAX ? (first + count) * LEAF_BYTES
+							     : p->run * LEAF_BYTES;
 			ranges_add(&p->doubt, from, p->size);
 			p->differs = true;
 			return 0;
@@ -360,14 +380,17 @@ static int scan_whole(struct patch *p, struct anchor_scan *scan, struct err *e)
 			at = (uint64_t)data - (uint64_t)data % LEAF_BYTES;
 		if (at >= p->size)
 			break;
-		size_t want = p->size - at < SEGMENT_RAW_MAX ? (size_t)(p->size - at) : SEGMENT_RAW_MAX;
+		size_t want =
+			p->size - at < SEGMENT_RAW_MAX ? (size_t)(p->size - at) : SEGMENT_RAW_MAX;
 		if (sys_pread(p->fd, w->data, want, at) != (ssize_t)want)
 			return err_set(e, ERR_CHANGED, "file became shorter while it was read");
 		anchor_scan_feed(scan, w->data, want, at);
 		for (size_t k = 0; k < want; k += LEAF_BYTES) {
 			size_t n = want - k < LEAF_BYTES ? want - k : LEAF_BYTES;
 			if (!all_zero(w->data + k, n))
-				h128_add(&p->content, hash_leaf_term((at + k) / LEAF_BYTES, hash128(NULL, w->data + k, n)));
+				h128_add(&p->content,
+					 hash_leaf_term((at + k) / LEAF_BYTES,
+							hash128(NULL, w->data + k, n)));
 		}
 		at += want;
 	}
@@ -375,7 +398,8 @@ static int scan_whole(struct patch *p, struct anchor_scan *scan, struct err *e)
 }
 
 /* The hash of the source's bytes that should be basis leaf `index` moved by distance. */
-static int moved_leaf(struct patch *p, uint64_t index, int64_t distance, struct h128 *out, struct err *e)
+static int moved_leaf(struct patch *p, uint64_t index, int64_t distance, struct h128 *out,
+		      struct err *e)
 {
 	uint64_t at = (uint64_t)((int64_t)(index * LEAF_BYTES) + distance);
 	size_t n = leaf_length(p->j->basis_size, index);
@@ -385,7 +409,8 @@ static int moved_leaf(struct patch *p, uint64_t index, int64_t distance, struct 
 	return 0;
 }
 
-static int moved_copy(struct patch *p, uint64_t first, uint64_t count, int64_t distance, struct err *e)
+static int moved_copy(struct patch *p, uint64_t first, uint64_t count, int64_t distance,
+		      struct err *e)
 {
 	uint64_t src = first * LEAF_BYTES;
 	uint64_t n = 0;
@@ -397,7 +422,8 @@ static int moved_copy(struct patch *p, uint64_t first, uint64_t count, int64_t d
 }
 
 /* Leaves [first, last) of the basis, fully inside one segment of the map. */
-static int moved_leaves(struct patch *p, uint64_t first, uint64_t last, int64_t distance, struct err *e)
+static int moved_leaves(struct patch *p, uint64_t first, uint64_t last, int64_t distance,
+			struct err *e)
 {
 	if (first >= last)
 		return 0;
@@ -410,13 +436,15 @@ static int moved_leaves(struct patch *p, uint64_t first, uint64_t last, int64_t 
 			break;
 		if (moved_leaf(p, i, distance, &own, e) < 0)
 			return -1;
-		if (h128_equal(own, h128_load(p->sums.data + at)) && moved_copy(p, i, 1, distance, e) < 0)
+		if (h128_equal(own, h128_load(p->sums.data + at)) &&
+		    moved_copy(p, i, 1, distance, e) < 0)
 			return -1;
 	}
 	return 0;
 }
 
-static int moved_window(struct patch *p, uint64_t window, struct h128 there, int64_t distance, struct err *e)
+static int moved_window(struct patch *p, uint64_t window, struct h128 there, int64_t distance,
+			struct err *e)
 {
 	CLEANUP_FREE uint8_t *leaves = mem_alloc(WINDOW_LEAVES, 16);
 	uint64_t first = window * WINDOW_LEAVES;
@@ -438,12 +466,14 @@ static int moved_segment(struct patch *p, const struct shift_segment *seg, struc
 	uint64_t to = (uint64_t)((int64_t)seg->src_end - seg->distance);
 	uint64_t first = (from + LEAF_BYTES - 1) / LEAF_BYTES;
 	/* The basis's last leaf may be short, and then it ends where the basis ends. */
-	uint64_t last = to == p->j->basis_size ? (to + LEAF_BYTES - 1) / LEAF_BYTES : to / LEAF_BYTES;
+	uint64_t last =
+		to == p->j->basis_size ? (to + LEAF_BYTES - 1) / LEAF_BYTES : to / LEAF_BYTES;
 	uint64_t w0 = (first + WINDOW_LEAVES - 1) / WINDOW_LEAVES;
 	uint64_t w1 = last / WINDOW_LEAVES;
 	if (w0 >= w1) {
 		for (uint64_t i = first; i < last; i += WINDOW_LEAVES)
-			if (moved_leaves(p, i, i + WINDOW_LEAVES < last ? i + WINDOW_LEAVES : last, seg->distance, e) < 0)
+			if (moved_leaves(p, i, i + WINDOW_LEAVES < last ? i + WINDOW_LEAVES : last,
+					 seg->distance, e) < 0)
 				return -1;
 		return 0;
 	}
@@ -570,8 +600,8 @@ static int patch(struct patch *p, struct err *e)
 	struct bytes name = {.p = (const uint8_t *)j->name, .n = j->name_len};
 	source_leave_out(w->s, j->dir, name);
 	source_issue(w->s, ISSUE_FAILED, why.code, why.sys, j->dir, name, why.msg);
-	return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED, why.sys, p->size,
-			       p->covered, none, NULL, e);
+	return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED, why.sys,
+			       p->size, p->covered, none, NULL, e);
 }
 
 int worker_send_patch(struct worker *w, struct job *j, int fd, struct err *e)

@@ -36,8 +36,11 @@ void source_issue(struct source *s, enum issue_kind kind, enum err_code code, in
 		s->c->stats->files_changed++;
 	else if (fresh && kind == ISSUE_FAILED)
 		s->c->stats->files_failed++;
-	struct run_issue issue = {.kind = kind, .code = code, .error = error,
-				  .path = {.p = path.data, .n = path.len}, .text = text};
+	struct run_issue issue = {.kind = kind,
+				  .code = code,
+				  .error = error,
+				  .path = {.p = path.data, .n = path.len},
+				  .text = text};
 	if (fresh && s->c->events.issue)
 		s->c->events.issue(s->c->events.owner, &issue);
 	pthread_mutex_unlock(&s->events_lock);
@@ -138,7 +141,8 @@ static bool tree_stop(void *owner)
 static int open_root(struct source *s, struct err *e)
 {
 	struct run_options *o = s->c->options;
-	int fd = run_resolve(s->c->root_fd, s->c->dialled ? "" : o->path, s->c->dialled ? 0 : o->path_len, false, e);
+	int fd = run_resolve(s->c->root_fd, s->c->dialled ? "" : o->path,
+			     s->c->dialled ? 0 : o->path_len, false, e);
 	if (fd < 0)
 		return -1;
 	s->dirs = dirs_new(fd, &s->key, e);
@@ -154,19 +158,24 @@ static int send_begin(struct source *s, struct err *e)
 	struct dir *root = dirs_root(s->dirs);
 	uint64_t incarnation = root->ino;
 	dir_unref(s->dirs, root);
-	return LINK_SEND(s->link, BEGIN, begin, e, .clock = t.tv_sec, .clock_ns = (uint64_t)t.tv_nsec,
-			 .incarnation = incarnation);
+	return LINK_SEND(s->link, BEGIN, begin, e, .clock = t.tv_sec,
+			 .clock_ns = (uint64_t)t.tv_nsec, .incarnation = incarnation);
 }
 
 /* Fills mask and tree from BEGIN_OK. */
 static int take_begin_ok(struct source *s, const struct msg_begin_ok *m, struct err *e)
 {
 	if (m->granule_ns == 0 || m->mask & ~s->c->options->attrs)
-		return err_set(e, ERR_PROTOCOL, "the destination announced an impossible filesystem");
-	s->mask = (struct mask){.want = s->c->options->attrs, .attrs = m->mask,
-				.granule_ns = (uint32_t)(m->granule_ns > 4000000000u ? 4000000000u : m->granule_ns),
-				.time_min = m->time_min, .time_max = m->time_max,
-				.xattr_max = (uint32_t)m->xattr_max};
+		return err_set(e, ERR_PROTOCOL,
+			       "the destination announced an impossible filesystem");
+	s->mask =
+		(struct mask){.want = s->c->options->attrs,
+			      .attrs = m->mask,
+			      .granule_ns = (uint32_t)(m->granule_ns > 4000000000u ? 4000000000u
+										   : m->granule_ns),
+			      .time_min = m->time_min,
+			      .time_max = m->time_max,
+			      .xattr_max = (uint32_t)m->xattr_max};
 	s->tree.dirs = s->dirs;
 	s->tree.mask = &s->mask;
 	s->tree.filter = &s->c->options->filter;
@@ -208,7 +217,8 @@ static int open_dir(struct source *s, const struct link_frame *f, struct err *e)
 	if (taken || many)
 		return err_set(e, ERR_PROTOCOL, "the destination misused a directory handle");
 	struct err why;
-	/* An absent parent failed to open before; what hangs below it is reported gone when listed. */
+	/* An absent parent failed to open before; what hangs below it is reported gone when listed.
+	 */
 	struct dir *d = parent ? dirs_child(s->dirs, parent, m.name, &why) : NULL;
 	if (!d)
 		return 0;
@@ -243,11 +253,16 @@ static int take_want(struct source *s, const struct link_frame *f, struct err *e
 	pthread_mutex_unlock(&s->lock);
 	if (!d) {
 		struct h128 zero = {0};
-		return LINK_SEND(s->link, FILE_END, file_end, e, .fid = m.fid, .status = FILE_GONE, .content = zero);
+		return LINK_SEND(s->link, FILE_END, file_end, e, .fid = m.fid, .status = FILE_GONE,
+				 .content = zero);
 	}
 	struct job *j = mem_alloc(1, sizeof *j);
-	*j = (struct job){.fid = m.fid, .dir = dir_ref(s->dirs, d), .name = mem_dup(m.name.p, m.name.n),
-			  .name_len = m.name.n, .mode = m.mode, .basis_size = m.basis_size};
+	*j = (struct job){.fid = m.fid,
+			  .dir = dir_ref(s->dirs, d),
+			  .name = mem_dup(m.name.p, m.name.n),
+			  .name_len = m.name.n,
+			  .mode = m.mode,
+			  .basis_size = m.basis_size};
 	if (m.leaves.n) {
 		j->leaves = (uint8_t *)mem_dup(m.leaves.p, m.leaves.n);
 		j->leaf_count = m.leaves.n / 16;
@@ -271,8 +286,11 @@ static int print_item(struct source *s, const struct msg_item *m, struct err *e)
 		return 0; /* nothing came of this place */
 	for (int i = 0; i < 11; i++)
 		if (code[i] < ' ' || code[i] > '~')
-			return err_set(e, ERR_PROTOCOL, "the destination sent an unprintable itemize line");
-	struct run_item item = {.code = code, .path = m->path, .arrow = m->arrow == '-' || m->arrow == '=' ? (char)m->arrow : '\0',
+			return err_set(e, ERR_PROTOCOL,
+				       "the destination sent an unprintable itemize line");
+	struct run_item item = {.code = code,
+				.path = m->path,
+				.arrow = m->arrow == '-' || m->arrow == '=' ? (char)m->arrow : '\0',
 				.target = m->target};
 	pthread_mutex_lock(&s->events_lock);
 	if (s->c->events.item)
@@ -281,9 +299,10 @@ static int print_item(struct source *s, const struct msg_item *m, struct err *e)
 	return 0;
 }
 
-/* Lines are printed in the order of their numbers, so that a dry run and the real one print the same. A
- * line that waits too long for an earlier one is printed all the same. Held lines are copies: their credit
- * must go back, or the destination could not send the line that is waited for. */
+/* Lines are printed in the order of their numbers, so that a dry run and the real one print the
+ * same. A line that waits too long for an earlier one is printed all the same. Held lines are
+ * copies: their credit must go back, or the destination could not send the line that is waited for.
+ */
 static int take_item(struct source *s, const struct link_frame *f, struct err *e)
 {
 	struct msg_item m;
@@ -323,8 +342,11 @@ static int take_issue(struct source *s, const struct link_frame *f, struct err *
 	memcpy(text, m.text.p, m.text.n);
 	text[m.text.n] = '\0';
 	enum err_code code = m.code <= ERR_MAX_DELETE ? (enum err_code)m.code : ERR_PARTIAL;
-	struct run_issue issue = {.kind = m.kind <= ISSUE_DELETED ? m.kind : ISSUE_NOTE, .code = code,
-				  .error = (int)m.error, .path = m.path, .text = text};
+	struct run_issue issue = {.kind = m.kind <= ISSUE_DELETED ? m.kind : ISSUE_NOTE,
+				  .code = code,
+				  .error = (int)m.error,
+				  .path = m.path,
+				  .text = text};
 	pthread_mutex_lock(&s->events_lock);
 	if (s->c->events.issue)
 		s->c->events.issue(s->c->events.owner, &issue);
@@ -353,7 +375,8 @@ static int take_committed(const struct link_frame *f, struct run_result *r, stru
 		char text[ABORT_TEXT_MAX + 1];
 		memcpy(text, m.message.p, m.message.n);
 		text[m.message.n] = '\0';
-		err_set(&r->err, m.code <= ERR_MAX_DELETE ? (enum err_code)m.code : ERR_FAILURE, "%s", text);
+		err_set(&r->err, m.code <= ERR_MAX_DELETE ? (enum err_code)m.code : ERR_FAILURE,
+			"%s", text);
 	}
 	return 0;
 }
@@ -367,7 +390,8 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 	case WIRE_BEGIN_OK:
 		if (s->tree.cache || msg_begin_ok_decode(&ok, f->payload, f->length, e) < 0 ||
 		    take_begin_ok(s, &ok, e) < 0)
-			r = s->tree.cache && !e->code ? err_set(e, ERR_PROTOCOL, "BEGIN_OK twice") : -1;
+			r = s->tree.cache && !e->code ? err_set(e, ERR_PROTOCOL, "BEGIN_OK twice")
+						      : -1;
 		else
 			tell_lister(s, WIRE_ROOT, ok.state & DESTINATION_EMPTY);
 		break;
@@ -382,11 +406,13 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 	case WIRE_LINKS_REQ:
 	case WIRE_DONE:
 		if (!s->tree.cache)
-			return err_set(e, ERR_PROTOCOL, "the destination asked before it agreed to begin");
+			return err_set(e, ERR_PROTOCOL,
+				       "the destination asked before it agreed to begin");
 		mailbox_put(&s->listing, f);
 		return 0;
 	case WIRE_WANT:
-		r = s->tree.cache ? take_want(s, f, e) : err_set(e, ERR_PROTOCOL, "WANT before BEGIN_OK");
+		r = s->tree.cache ? take_want(s, f, e)
+				  : err_set(e, ERR_PROTOCOL, "WANT before BEGIN_OK");
 		break;
 	case WIRE_ITEM:
 		r = take_item(s, f, e);
@@ -419,7 +445,8 @@ static int session(struct source *s, struct run_result *result, struct err *e)
 		return -1;
 	for (;;) {
 		struct link_frame *f = run_take(s->link, &s->control, 1000, e);
-		if (s->c->events.stop && s->c->events.stop(s->c->events.owner) && s->failure.code == ERR_OK) {
+		if (s->c->events.stop && s->c->events.stop(s->c->events.owner) &&
+		    s->failure.code == ERR_OK) {
 			if (f)
 				link_done(s->link, f);
 			return err_set(e, ERR_FAILURE, "stopped by a signal");
@@ -500,8 +527,12 @@ void source_run(const struct source_config *c, struct transport *t, struct run_r
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->events_lock, NULL);
 	pthread_cond_init(&s->jobs_done, NULL);
-	struct link_config lc = {.peer_role = 'D', .peer_dialled = !c->dialled, .bwlimit = c->bwlimit,
-				 .route = route, .down = down, .owner = s};
+	struct link_config lc = {.peer_role = 'D',
+				 .peer_dialled = !c->dialled,
+				 .bwlimit = c->bwlimit,
+				 .route = route,
+				 .down = down,
+				 .owner = s};
 	s->link = link_new(&lc, t);
 	start_threads(s);
 	struct err e = {0};

@@ -4,8 +4,8 @@
  *   main      takes control messages, opens directories, hands work on; never waits for credit;
  *   lister    the only user of the tree: walks, answers listings, streams; waits for meta credit;
  *   workers   read files and send data; wait for data credit.
- * A worker that needs the destination's sums asks for them and waits in its own mailbox; nothing waits for
- * that worker, so no circle can form.
+ * A worker that needs the destination's sums asks for them and waits in its own mailbox; nothing
+ * waits for that worker, so no circle can form.
  */
 #ifndef SCRIBE_SOURCE_INT_H
 #define SCRIBE_SOURCE_INT_H
@@ -22,7 +22,7 @@ enum { LINES_HELD_MAX = 1 << 16, WORKERS_MAX = 4, JOBS_MAX = 4608, READ_TRIES = 
 struct job {
 	uint64_t fid;
 	struct dir *dir; /* a reference */
-	char *name;	 /* owned */
+	char *name;      /* owned */
 	size_t name_len;
 	uint8_t mode; /* enum want_mode */
 	bool stream;  /* listed by us: its meta travels again only if it changed since */
@@ -69,15 +69,15 @@ struct source {
 	pthread_t lister;
 	int64_t clock; /* own clock when the run began */
 	uint32_t clock_ns;
-	bool verifying; /* lister only: mark what changed since the run began */
+	bool verifying;    /* lister only: mark what changed since the run began */
 	uint64_t next_fid; /* lister only */
 	pthread_mutex_t lock;
 	/* Guarded by lock. */
-	struct ptrmap handles; /* destination's handle -> struct dir with a reference */
+	struct ptrmap handles;  /* destination's handle -> struct dir with a reference */
 	struct left_path *left; /* to be left out when the final digest is made */
 	struct h128 content;    /* sum over the files sent whole */
 	struct err failure;     /* first fatal error of any thread */
-	uint64_t jobs_open;	/* jobs queued or being read */
+	uint64_t jobs_open;     /* jobs queued or being read */
 	pthread_cond_t jobs_done;
 	/* Guarded by events_lock: callbacks come one at a time. */
 	pthread_mutex_t events_lock;
@@ -99,14 +99,18 @@ int worker_send_patch(struct worker *w, struct job *j, int fd, struct err *e);
 /* Ends a file whose ranges were sent: checks that it was one version, sends the end. */
 int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, uint64_t covered,
 		  struct err *e);
-/* One range of the file as segments and holes; adds the leaf terms to *sum when that is not NULL. */
+/* One range of the file as segments and holes; adds the leaf terms to *sum when that is not NULL.
+ */
 int worker_send_range(struct worker *w, struct job *j, int fd, uint64_t from, uint64_t to,
 		      struct h128 *sum, uint64_t *covered, struct err *e);
-int worker_send_end(struct worker *w, struct job *j, enum file_status status, int error, uint64_t size,
-		    uint64_t covered, struct h128 content, const struct meta *meta, struct err *e);
-int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, uint64_t offset, struct err *e);
+int worker_send_end(struct worker *w, struct job *j, enum file_status status, int error,
+		    uint64_t size, uint64_t covered, struct h128 content, const struct meta *meta,
+		    struct err *e);
+int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, uint64_t offset,
+		   struct err *e);
 int worker_hole(struct worker *w, struct job *j, uint64_t offset, uint64_t length, struct err *e);
-int worker_copy(struct worker *w, struct job *j, uint64_t dst, uint64_t src, uint64_t length, struct err *e);
+int worker_copy(struct worker *w, struct job *j, uint64_t dst, uint64_t src, uint64_t length,
+		struct err *e);
 
 void source_issue(struct source *s, enum issue_kind kind, enum err_code code, int error,
 		  const struct dir *d, struct bytes name, const char *text);

@@ -16,14 +16,20 @@ static bool all_zero(const uint8_t *p, size_t n)
 	return n == 0 || (p[0] == 0 && memcmp(p, p + 1, n - 1) == 0);
 }
 
-int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, uint64_t offset, struct err *e)
+int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, uint64_t offset,
+		   struct err *e)
 {
-	struct msg_segment m = {.fid = j->fid, .offset = offset, .raw_len = n, .codec = CODEC_RAW,
-				.check = hash64(NULL, p, n), .body = {.p = p, .n = n}};
+	struct msg_segment m = {.fid = j->fid,
+				.offset = offset,
+				.raw_len = n,
+				.codec = CODEC_RAW,
+				.check = hash64(NULL, p, n),
+				.body = {.p = p, .n = n}};
 	int64_t level = w->s->c->options->compress;
 	if (level != COMPRESS_OFF && level != COMPRESS_AUTO && codec_probe(p, n)) {
 		uint64_t since = run_now_ns();
-		size_t packed = codec_compress(w->codec, (int)level, p, n, w->packed, SEGMENT_RAW_MAX);
+		size_t packed =
+			codec_compress(w->codec, (int)level, p, n, w->packed, SEGMENT_RAW_MAX);
 		w->s->c->stats->ns_compress += run_now_ns() - since;
 		if (packed) {
 			m.codec = CODEC_ZSTD;
@@ -57,38 +63,48 @@ int worker_hole(struct worker *w, struct job *j, uint64_t offset, uint64_t lengt
 	return length ? send_range(w, j, RANGE_HOLE, offset, 0, length, e) : 0;
 }
 
-int worker_copy(struct worker *w, struct job *j, uint64_t dst, uint64_t src, uint64_t length, struct err *e)
+int worker_copy(struct worker *w, struct job *j, uint64_t dst, uint64_t src, uint64_t length,
+		struct err *e)
 {
 	w->s->c->stats->bytes_matched += length;
 	return length ? send_range(w, j, RANGE_COPY, dst, src, length, e) : 0;
 }
 
-int worker_send_end(struct worker *w, struct job *j, enum file_status status, int error, uint64_t size,
-		    uint64_t covered, struct h128 content, const struct meta *meta, struct err *e)
+int worker_send_end(struct worker *w, struct job *j, enum file_status status, int error,
+		    uint64_t size, uint64_t covered, struct h128 content, const struct meta *meta,
+		    struct err *e)
 {
 	CLEANUP_BUF struct buf mb;
 	buf_init(&mb, META_BYTES_MAX);
 	if (meta)
 		meta_encode(meta, &mb);
-	struct msg_file_end m = {.fid = j->fid, .status = (uint8_t)status, .error = (uint64_t)error, .size = size,
-				 .covered = covered, .content = content, .meta = {.p = mb.data, .n = mb.len}};
+	struct msg_file_end m = {.fid = j->fid,
+				 .status = (uint8_t)status,
+				 .error = (uint64_t)error,
+				 .size = size,
+				 .covered = covered,
+				 .content = content,
+				 .meta = {.p = mb.data, .n = mb.len}};
 	buf_clear(&w->frame);
 	msg_file_end_encode(&m, &w->frame);
 	return link_send(w->s->link, WIRE_FILE_END, &w->frame, e);
 }
 
-/* Adds the leaf terms of [offset, offset+n), offset on a leaf border; all-zero leaves add nothing. */
+/* Adds the leaf terms of [offset, offset+n), offset on a leaf border; all-zero leaves add nothing.
+ */
 static void add_leaves(struct h128 *sum, const uint8_t *p, size_t n, uint64_t offset)
 {
 	for (size_t at = 0; at < n; at += LEAF_BYTES) {
 		size_t len = n - at < LEAF_BYTES ? n - at : LEAF_BYTES;
 		if (!all_zero(p + at, len))
-			h128_add(sum, hash_leaf_term((offset + at) / LEAF_BYTES, hash128(NULL, p + at, len)));
+			h128_add(sum, hash_leaf_term((offset + at) / LEAF_BYTES,
+						     hash128(NULL, p + at, len)));
 	}
 }
 
 /* Sends one chunk that was read, zero leaves as holes. */
-static int send_chunk(struct worker *w, struct job *j, size_t n, uint64_t offset, uint64_t *hole, struct err *e)
+static int send_chunk(struct worker *w, struct job *j, size_t n, uint64_t offset, uint64_t *hole,
+		      struct err *e)
 {
 	size_t at = 0;
 	while (at < n) {
@@ -148,7 +164,8 @@ int worker_send_range(struct worker *w, struct job *j, int fd, uint64_t from, ui
 			if (n < 0)
 				return err_sys(e, ERR_PARTIAL, "cannot read");
 			if (n == 0)
-				return err_set(e, ERR_CHANGED, "file became shorter while it was read");
+				return err_set(e, ERR_CHANGED,
+					       "file became shorter while it was read");
 			if (sum)
 				add_leaves(sum, w->data, (size_t)n, at);
 			if (send_chunk(w, j, (size_t)n, at, &hole, e) < 0)
@@ -167,12 +184,15 @@ static int flush_pack(struct worker *w, struct err *e)
 {
 	if (w->pack.len == 0)
 		return 0;
-	struct msg_pack m = {.codec = CODEC_RAW, .raw_len = w->pack.len,
+	struct msg_pack m = {.codec = CODEC_RAW,
+			     .raw_len = w->pack.len,
 			     .body = {.p = w->pack.data, .n = w->pack.len}};
 	int64_t level = w->s->c->options->compress;
-	if (level != COMPRESS_OFF && level != COMPRESS_AUTO && codec_probe(w->pack.data, w->pack.len)) {
+	if (level != COMPRESS_OFF && level != COMPRESS_AUTO &&
+	    codec_probe(w->pack.data, w->pack.len)) {
 		uint64_t since = run_now_ns();
-		size_t packed = codec_compress(w->codec, (int)level, w->pack.data, w->pack.len, w->packed, PACK_RAW_MAX);
+		size_t packed = codec_compress(w->codec, (int)level, w->pack.data, w->pack.len,
+					       w->packed, PACK_RAW_MAX);
 		w->s->c->stats->ns_compress += run_now_ns() - since;
 		if (packed) {
 			m.codec = CODEC_ZSTD;
@@ -186,7 +206,8 @@ static int flush_pack(struct worker *w, struct err *e)
 }
 
 static int pack_put(struct worker *w, const struct job *j, enum file_status status, int error,
-		    const struct meta *meta, const uint8_t *p, size_t n, struct h128 content, struct err *e)
+		    const struct meta *meta, const uint8_t *p, size_t n, struct h128 content,
+		    struct err *e)
 {
 	CLEANUP_BUF struct buf mb;
 	buf_init(&mb, META_BYTES_MAX);
@@ -245,16 +266,19 @@ static int send_small(struct worker *w, struct job *j, int fd, struct err *e)
 		struct stat st;
 		if (n < 0 || fstat(fd, &st) < 0) {
 			failed(w, j, ERR_PARTIAL, errno, "cannot read");
-			return pack_put(w, j, FILE_FAILED, errno, NULL, NULL, 0, (struct h128){0}, e);
+			return pack_put(w, j, FILE_FAILED, errno, NULL, NULL, 0, (struct h128){0},
+					e);
 		}
 		if ((size_t)n == size && same_version(&w->item, &st)) {
 			struct h128 sum = {0};
 			add_leaves(&sum, w->data, size, 0);
 			struct h128 content = hash_content(size, sum);
 			count_sent(w, j, content);
-			return pack_put(w, j, FILE_OK, 0, fresh_meta(w, j), w->data, size, content, e);
+			return pack_put(w, j, FILE_OK, 0, fresh_meta(w, j), w->data, size, content,
+					e);
 		}
-		if (attr_read(&w->item, fd, NULL, &w->s->mask, e) != ATTR_READ || w->item.meta.size > PACK_FILE_MAX)
+		if (attr_read(&w->item, fd, NULL, &w->s->mask, e) != ATTR_READ ||
+		    w->item.meta.size > PACK_FILE_MAX)
 			break;
 	}
 	failed(w, j, ERR_CHANGED, 0, "changed while it was read");
@@ -275,14 +299,17 @@ static bool prefix_holds(struct worker *w, int fd, uint64_t size, struct h128 se
 	return h128_equal(sum, sent);
 }
 
-int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, uint64_t covered, struct err *e)
+int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, uint64_t covered,
+		  struct err *e)
 {
 	struct stat st;
 	uint64_t size = w->item.meta.size;
 	if (fstat(fd, &st) < 0 ||
-	    (!same_version(&w->item, &st) && ((uint64_t)st.st_size < size || !prefix_holds(w, fd, size, sum)))) {
+	    (!same_version(&w->item, &st) &&
+	     ((uint64_t)st.st_size < size || !prefix_holds(w, fd, size, sum)))) {
 		failed(w, j, ERR_CHANGED, 0, "changed while it was read");
-		return worker_send_end(w, j, FILE_CHANGED, 0, size, covered, (struct h128){0}, NULL, e);
+		return worker_send_end(w, j, FILE_CHANGED, 0, size, covered, (struct h128){0}, NULL,
+				       e);
 	}
 	struct h128 content = hash_content(size, sum);
 	count_sent(w, j, content);
@@ -303,8 +330,9 @@ int worker_send_file(struct worker *w, struct job *j, int fd, struct err *e)
 			return -1;
 		}
 		failed(w, j, why.code, why.sys, why.msg);
-		return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED, why.sys,
-				       w->item.meta.size, covered, (struct h128){0}, NULL, e);
+		return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED,
+				       why.sys, w->item.meta.size, covered, (struct h128){0}, NULL,
+				       e);
 	}
 	return worker_finish(w, j, fd, sum, covered, e);
 }
@@ -329,16 +357,19 @@ static int run_job(struct worker *w, struct job *j, struct err *e)
 	struct err why = {0};
 	CLEANUP_FD int fd = open_source(w, j, &why);
 	if (fd < 0) {
-		bool gone = why.sys == ENOENT || why.sys == ESTALE || why.sys == ELOOP || why.sys == ENOTDIR;
-		failed(w, j, gone ? ERR_CHANGED : ERR_PARTIAL, why.sys, gone ? "vanished" : why.msg);
-		return worker_send_end(w, j, gone ? FILE_GONE : FILE_FAILED, why.sys, 0, 0, (struct h128){0}, NULL, e);
+		bool gone = why.sys == ENOENT || why.sys == ESTALE || why.sys == ELOOP ||
+			    why.sys == ENOTDIR;
+		failed(w, j, gone ? ERR_CHANGED : ERR_PARTIAL, why.sys,
+		       gone ? "vanished" : why.msg);
+		return worker_send_end(w, j, gone ? FILE_GONE : FILE_FAILED, why.sys, 0, 0,
+				       (struct h128){0}, NULL, e);
 	}
 	int r = attr_read(&w->item, fd, NULL, &w->s->mask, &why);
 	if (r != ATTR_READ || w->item.meta.type != ENTRY_FILE) {
 		failed(w, j, r == ATTR_ERROR ? ERR_PARTIAL : ERR_CHANGED, why.sys,
 		       r == ATTR_ERROR ? why.msg : "is no regular file any more");
-		return worker_send_end(w, j, r == ATTR_ERROR ? FILE_FAILED : FILE_GONE, why.sys, 0, 0,
-				       (struct h128){0}, NULL, e);
+		return worker_send_end(w, j, r == ATTR_ERROR ? FILE_FAILED : FILE_GONE, why.sys, 0,
+				       0, (struct h128){0}, NULL, e);
 	}
 	if (j->mode != WANT_FULL)
 		return worker_send_patch(w, j, fd, e);

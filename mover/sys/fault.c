@@ -29,8 +29,9 @@ static void parse_rule(const char *text, size_t n)
 	static const struct {
 		const char *name;
 		int error;
-	} errors[] = {{"EIO", EIO},	  {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT}, {"EROFS", EROFS},
-		      {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"ENOMEM", ENOMEM}, {"ENOENT", ENOENT}};
+	} errors[] = {{"EIO", EIO},       {"ENOSPC", ENOSPC}, {"EDQUOT", EDQUOT},
+		      {"EROFS", EROFS},   {"EACCES", EACCES}, {"EMFILE", EMFILE},
+		      {"ENOMEM", ENOMEM}, {"ENOENT", ENOENT}};
 	char copy[64];
 	char call[24];
 	char mode[16];
@@ -44,7 +45,9 @@ static void parse_rule(const char *text, size_t n)
 	struct rule *r = &rules[rule_count++];
 	memcpy(r->call, call, sizeof r->call);
 	r->at = at;
-	r->what = strcmp(mode, "drop") == 0 ? FAULT_DROP : strcmp(mode, "flip") == 0 ? FAULT_FLIP : FAULT_ERRNO;
+	r->what = strcmp(mode, "drop") == 0   ? FAULT_DROP
+		  : strcmp(mode, "flip") == 0 ? FAULT_FLIP
+					      : FAULT_ERRNO;
 	r->error = EIO;
 	for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++)
 		if (strcmp(mode, errors[i].name) == 0)

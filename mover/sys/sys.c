@@ -119,7 +119,8 @@ int sys_punch(int fd, uint64_t offset, uint64_t length)
 		return 0;
 	int r;
 	do
-		r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)length);
+		r = fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset,
+			      (off_t)length);
 	while (r < 0 && errno == EINTR);
 	if (r < 0 && (errno == EOPNOTSUPP || errno == ENOSYS))
 		return write_zeros(fd, offset, length);
@@ -198,7 +199,8 @@ int sys_fchmodat(int dirfd, const char *name, mode_t mode)
 
 int sys_utimens(int dirfd, const char *name, int64_t mtime, uint32_t mtime_ns)
 {
-	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT}, {.tv_sec = mtime, .tv_nsec = (long)mtime_ns}};
+	struct timespec t[2] = {{.tv_nsec = UTIME_OMIT},
+				{.tv_sec = mtime, .tv_nsec = (long)mtime_ns}};
 	HOOKED("utimens",
 	       name ? utimensat(dirfd, name, t, AT_SYMLINK_NOFOLLOW) : futimens(dirfd, t));
 }
@@ -245,8 +247,8 @@ int sys_syncfs(int fd)
 }
 
 /*
- * xattrs of a directory entry without following it. The *xattrat calls (Linux 6.13) do it directly; where
- * they are missing or filtered, /proc/self/fd/N/name is resolved with the l-variant.
+ * xattrs of a directory entry without following it. The *xattrat calls (Linux 6.13) do it directly;
+ * where they are missing or filtered, /proc/self/fd/N/name is resolved with the l-variant.
  */
 enum { NR_SETXATTRAT = 463, NR_GETXATTRAT = 464, NR_LISTXATTRAT = 465, NR_REMOVEXATTRAT = 466 };
 enum { PROC_PATH_MAX = 32 + 256 };

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The system calls that change or read a replica, behind one hook where a test build injects faults:
- * SCRIBE_FAULT="call:mode:N[,...]" makes the N-th call of that name (from 1; 0 = every call) fail.
- * Modes: an errno name (EIO, ENOSPC, EDQUOT, EROFS, EACCES, EMFILE), "drop" (reports success, does
- * nothing) and "flip" (pwrite: one bit of the data is inverted). Without SCRIBE_FAULTS compiled in, each
- * is the plain call. All return as the call does and set errno; EINTR is retried. Any thread.
+ * The system calls that change or read a replica, behind one hook where a test build injects
+ * faults: SCRIBE_FAULT="call:mode:N[,...]" makes the N-th call of that name (from 1; 0 = every
+ * call) fail. Modes: an errno name (EIO, ENOSPC, EDQUOT, EROFS, EACCES, EMFILE), "drop" (reports
+ * success, does nothing) and "flip" (pwrite: one bit of the data is inverted). Without
+ * SCRIBE_FAULTS compiled in, each is the plain call. All return as the call does and set errno;
+ * EINTR is retried. Any thread.
  */
 #ifndef SCRIBE_SYS_H
 #define SCRIBE_SYS_H
@@ -15,7 +16,8 @@
 #include <sys/types.h>
 
 int sys_openat(int dirfd, const char *name, int flags, mode_t mode);
-/* The whole range or an error: short transfers are continued. sys_pread returns less at the end of the file only. */
+/* The whole range or an error: short transfers are continued. sys_pread returns less at the end of
+ * the file only. */
 ssize_t sys_pread(int fd, void *p, size_t n, uint64_t offset);
 int sys_pwrite(int fd, const void *p, size_t n, uint64_t offset);
 int sys_ftruncate(int fd, uint64_t size);

@@ -63,7 +63,7 @@ static uint64_t xattr_flag(const char *name)
 
 static uint32_t dropped_bit(uint64_t flag)
 {
-	return 1u << (flag == ATTR_ACLS		? DROPPED_ACL
+	return 1u << (flag == ATTR_ACLS         ? DROPPED_ACL
 		      : flag == ATTR_CAPABILITY ? DROPPED_CAPABILITY
 						: DROPPED_XATTR);
 }
@@ -73,7 +73,8 @@ static int compare_names(const void *a, const void *b)
 	return strcmp(*(const char *const *)a, *(const char *const *)b);
 }
 
-/* Lists the names that may matter into it->scratch and sorts pointers to them. Returns their number. */
+/* Lists the names that may matter into it->scratch and sorts pointers to them. Returns their
+ * number. */
 static int list_names(struct item *it, int dirfd, const char *name, const struct mask *mask,
 		      const char *names[XATTRS_PER_ENTRY_MAX], struct err *e)
 {
@@ -134,7 +135,8 @@ static int read_one(struct item *it, int dirfd, const char *name, const char *at
 		if (len == 0)
 			return 0;
 		/* As with the mode: such a destination's owner keeps access to its directories. */
-		if (it->meta.type == ENTRY_DIR && !(mask->attrs & ATTR_SHUT) && strcmp(attr, ACL_ACCESS) == 0)
+		if (it->meta.type == ENTRY_DIR && !(mask->attrs & ATTR_SHUT) &&
+		    strcmp(attr, ACL_ACCESS) == 0)
 			acl_grant_owner(value, len, 5);
 	}
 	if (len > mask->xattr_max) {
@@ -148,10 +150,12 @@ static int read_one(struct item *it, int dirfd, const char *name, const char *at
 	return 0;
 }
 
-static int read_xattrs(struct item *it, int dirfd, const char *name, const struct mask *mask, struct err *e)
+static int read_xattrs(struct item *it, int dirfd, const char *name, const struct mask *mask,
+		       struct err *e)
 {
 	const char *names[XATTRS_PER_ENTRY_MAX];
-	const uint64_t any = ATTR_XATTRS | ATTR_CAPABILITY | ATTR_ACLS | ATTR_SECURITY | ATTR_TRUSTED;
+	const uint64_t any =
+		ATTR_XATTRS | ATTR_CAPABILITY | ATTR_ACLS | ATTR_SECURITY | ATTR_TRUSTED;
 	buf_clear(&it->xattrs);
 	if (!(mask->want & any))
 		return 0;
@@ -319,8 +323,8 @@ static bool blob_find(struct bytes blob, const char *name, struct bytes *value)
 	return false;
 }
 
-static int remove_unwanted(int fd, const char *name, const struct meta *want, const struct mask *mask,
-			   struct err *e)
+static int remove_unwanted(int fd, const char *name, const struct meta *want,
+			   const struct mask *mask, struct err *e)
 {
 	uint8_t list[4096];
 	CLEANUP_FREE uint8_t *large = NULL;
@@ -347,8 +351,8 @@ static int remove_unwanted(int fd, const char *name, const struct meta *want, co
 }
 
 /* Sets the wanted ACLs, or everything else. */
-static int set_family(int fd, const char *name, const struct meta *want, const struct mask *mask, bool acls,
-		      struct err *e)
+static int set_family(int fd, const char *name, const struct meta *want, const struct mask *mask,
+		      bool acls, struct err *e)
 {
 	struct cursor c = cursor_of(want->xattrs.p, want->xattrs.n);
 	struct bytes n;
@@ -359,7 +363,8 @@ static int set_family(int fd, const char *name, const struct meta *want, const s
 		attr[n.n] = '\0';
 		uint64_t flag = xattr_flag(attr);
 		if (!(flag & mask->attrs))
-			return err_set(e, ERR_PROTOCOL, "peer sent an extended attribute that is out of scope");
+			return err_set(e, ERR_PROTOCOL,
+				       "peer sent an extended attribute that is out of scope");
 		if ((flag == ATTR_ACLS) != acls)
 			continue;
 		if (sys_setxattr(fd, name, attr, value.p, value.n) < 0) {
@@ -381,7 +386,9 @@ static int apply_xattrs(int fd, const char *name, const struct meta *want, const
 	if (remove_unwanted(fd, name, want, mask, e) < 0)
 		return -1;
 	/* An ACL comes last: it changes the mode, and the new one may forbid to set the others. */
-	return set_family(fd, name, want, mask, false, e) < 0 ? -1 : set_family(fd, name, want, mask, true, e);
+	return set_family(fd, name, want, mask, false, e) < 0
+		       ? -1
+		       : set_family(fd, name, want, mask, true, e);
 }
 int attr_apply(int fd, int dirfd, const char *name, const struct meta *want, const struct item *cur,
 	       const struct mask *mask, struct err *e)
@@ -397,8 +404,9 @@ int attr_apply(int fd, int dirfd, const char *name, const struct meta *want, con
 			return err_sys(e, ERR_FAILURE, "cannot set owner");
 		chowned = true;
 	}
-	bool xattrs_differ = !cur || cur->meta.xattrs.n != want->xattrs.n ||
-			     (want->xattrs.n && memcmp(cur->meta.xattrs.p, want->xattrs.p, want->xattrs.n));
+	bool xattrs_differ =
+		!cur || cur->meta.xattrs.n != want->xattrs.n ||
+		(want->xattrs.n && memcmp(cur->meta.xattrs.p, want->xattrs.p, want->xattrs.n));
 	/* Whoever is not root needs write permission on the inode itself to change its xattrs. */
 	if (xattrs_differ && cur && geteuid() != 0 && want->type != ENTRY_SYMLINK &&
 	    (cur->meta.mode & 0600) != 0600)

@@ -70,8 +70,12 @@ struct dirs *dirs_new(int root_fd, const struct hash_key *key, struct err *e)
 	pthread_mutex_init(&ds->lock, NULL);
 	ds->key = key;
 	ds->root = mem_alloc(1, sizeof *ds->root);
-	*ds->root = (struct dir){.name = mem_strdup(""), .dev = st.st_dev, .ino = st.st_ino, .fd = root_fd,
-				 .refs = 1, .pins = 1};
+	*ds->root = (struct dir){.name = mem_strdup(""),
+				 .dev = st.st_dev,
+				 .ino = st.st_ino,
+				 .fd = root_fd,
+				 .refs = 1,
+				 .pins = 1};
 	return ds;
 }
 
@@ -127,7 +131,8 @@ void dir_unref(struct dirs *ds, struct dir *d)
 /* Opens name below an fd as a directory and nothing else. */
 static int open_component(int parent_fd, const char *name)
 {
-	return sys_openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
+	return sys_openat(parent_fd, name,
+			  O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0);
 }
 
 /* Called with the lock held. The chain of closed ancestors is opened from the top. */
@@ -198,14 +203,21 @@ struct dir *dirs_child(struct dirs *ds, struct dir *parent, struct bytes name, s
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		errno = fd < 0 ? sys : errno;
 		char path[256];
-		err_sys(e, ERR_FAILURE, "cannot open directory %s", dir_path_text(parent, name, path));
+		err_sys(e, ERR_FAILURE, "cannot open directory %s",
+			dir_path_text(parent, name, path));
 		if (fd >= 0)
 			close(fd);
 		return NULL;
 	}
 	struct dir *d = mem_alloc(1, sizeof *d);
-	*d = (struct dir){.parent = dir_ref(ds, parent), .name = text, .name_len = name.n,
-			  .depth = parent->depth + 1, .dev = st.st_dev, .ino = st.st_ino, .fd = fd, .refs = 1};
+	*d = (struct dir){.parent = dir_ref(ds, parent),
+			  .name = text,
+			  .name_len = name.n,
+			  .depth = parent->depth + 1,
+			  .dev = st.st_dev,
+			  .ino = st.st_ino,
+			  .fd = fd,
+			  .refs = 1};
 	text = NULL;
 	if (ds->key)
 		d->id = hash_path(ds->key, parent->id, name.p, name.n);
@@ -220,8 +232,12 @@ struct dir *dirs_child(struct dirs *ds, struct dir *parent, struct bytes name, s
 struct dir *dirs_name_only(struct dirs *ds, struct dir *parent, struct bytes name)
 {
 	struct dir *d = mem_alloc(1, sizeof *d);
-	*d = (struct dir){.parent = dir_ref(ds, parent), .name = mem_dup(name.p, name.n), .name_len = name.n,
-			  .depth = parent->depth + 1, .fd = -1, .refs = 1};
+	*d = (struct dir){.parent = dir_ref(ds, parent),
+			  .name = mem_dup(name.p, name.n),
+			  .name_len = name.n,
+			  .depth = parent->depth + 1,
+			  .fd = -1,
+			  .refs = 1};
 	return d;
 }
 

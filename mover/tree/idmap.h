@@ -26,9 +26,10 @@ uint32_t idmap_get(const struct idmap *m, uint64_t id);
 bool idmap_put(struct idmap *m, uint64_t id, uint32_t value);
 
 /*
- * Names that share an inode, gathered during one full walk: per (device, inode) the smallest path id,
- * the sum of the path ids and their number. The table's digest is what two sides compare: a group is a
- * term of (key, sum, count) in the bucket of its key, groups of one name in scope count nothing.
+ * Names that share an inode, gathered during one full walk: per (device, inode) the smallest path
+ * id, the sum of the path ids and their number. The table's digest is what two sides compare: a
+ * group is a term of (key, sum, count) in the bucket of its key, groups of one name in scope count
+ * nothing.
  */
 struct links {
 	struct link_slot *slots;
@@ -48,7 +49,8 @@ void links_release(struct links *l);
 struct link_slot *links_add(struct links *l, uint64_t dev, uint64_t ino, uint64_t path_id);
 /* NULL if the inode was not seen. Valid until the next links_add(). */
 struct link_slot *links_find(const struct links *l, uint64_t dev, uint64_t ino);
-/* Adds up the terms per bucket (LINK_BUCKETS values); names may be NULL, else the names per bucket. */
+/* Adds up the terms per bucket (LINK_BUCKETS values); names may be NULL, else the names per bucket.
+ */
 void links_buckets(const struct links *l, uint64_t *sums, uint32_t *names);
 
 #endif

@@ -44,14 +44,16 @@ static int walk(struct linked_walk *w, struct dir *d, struct err *e)
 	struct bytes name;
 	unsigned char type;
 	while (r == 0 && scan_next(&sc, &name, &type, &why) > 0) {
-		if (tree_read(t, &v, name, true, &w->it, &why) != TREE_ENTRY || tree_left_out(t, d, name))
+		if (tree_read(t, &v, name, true, &w->it, &why) != TREE_ENTRY ||
+		    tree_left_out(t, d, name))
 			continue;
 		if (w->it.meta.type == ENTRY_DIR) {
 			if (!tree_opaque(t, &w->it))
 				r = step_down(w, d, name, e);
 			continue;
 		}
-		const struct link_slot *g = w->it.nlink > 1 ? links_find(&t->links, w->it.dev, w->it.ino) : NULL;
+		const struct link_slot *g =
+			w->it.nlink > 1 ? links_find(&t->links, w->it.dev, w->it.ino) : NULL;
 		if (g && g->names > 1 && w->buckets[g->key % LINK_BUCKETS])
 			r = w->fn(w->arg, d, name, &w->it, g, e);
 	}

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Walking to the names of hard-link groups: the groups are known from a full walk, their paths are not. */
+/* Walking to the names of hard-link groups: the groups are known from a full walk, their paths are
+ * not. */
 #ifndef SCRIBE_LINKED_H
 #define SCRIBE_LINKED_H
 
@@ -9,8 +10,8 @@
 typedef int linked_fn(void *arg, struct dir *d, struct bytes name, const struct item *it,
 		      const struct link_slot *group, struct err *e);
 
-/* Calls fn for every name whose group's bucket is set in buckets (LINK_BUCKETS flags). What cannot be read
- * is passed over. 0, or what fn returned. */
+/* Calls fn for every name whose group's bucket is set in buckets (LINK_BUCKETS flags). What cannot
+ * be read is passed over. 0, or what fn returned. */
 int tree_each_linked(struct tree *t, const bool *buckets, linked_fn *fn, void *arg, struct err *e);
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Finding out what a destination can hold, on an unnamed file so that nothing in the tree is touched. */
+/* Finding out what a destination can hold, on an unnamed file so that nothing in the tree is
+ * touched. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -14,7 +15,8 @@
 #include "mem.h"
 #include "sys.h"
 
-/* An open file on the root's filesystem that has no name any more; the root's mtime is as it was. */
+/* An open file on the root's filesystem that has no name any more; the root's mtime is as it was.
+ */
 static int open_unnamed(int root_fd, struct err *e)
 {
 	int fd = sys_openat(root_fd, ".", O_TMPFILE | O_RDWR, 0600);
@@ -25,7 +27,8 @@ static int open_unnamed(int root_fd, struct err *e)
 		char name[48];
 		snprintf(name, sizeof name, ".scribe-probe-%ld", (long)getpid());
 		if (fstat(root_fd, &st) == 0)
-			fd = sys_openat(root_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR, 0600);
+			fd = sys_openat(root_fd, name, O_CREAT | O_EXCL | O_NOFOLLOW | O_RDWR,
+					0600);
 		if (fd >= 0) {
 			sys_unlinkat(root_fd, name, 0);
 			sys_utimens(root_fd, NULL, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec);
@@ -68,7 +71,8 @@ static uint32_t probe_xattr_size(int fd)
 	uint32_t low = 0;
 	uint32_t high = XATTR_VALUE_MAX + 1;
 	while (high - low > 1) {
-		uint32_t mid = high > XATTR_VALUE_MAX && low == 0 ? XATTR_VALUE_MAX : low + (high - low) / 2;
+		uint32_t mid = high > XATTR_VALUE_MAX && low == 0 ? XATTR_VALUE_MAX
+								  : low + (high - low) / 2;
 		/* Replacing a value may need room for both. */
 		fremovexattr(fd, "user.scribe-mover.probe");
 		if (fsetxattr(fd, "user.scribe-mover.probe", value, mid, 0) == 0)
@@ -83,9 +87,10 @@ static uint32_t probe_xattr_size(int fd)
 static bool probe_acl(int fd)
 {
 	/* owner rwx, user 1 r, group r, mask r, other none */
-	static const uint8_t acl[] = {2, 0, 0, 0, 1,	0, 7, 0, 255, 255, 255, 255, 2, 0, 4, 0, 1, 0, 0,
-				      0, 4, 0, 4, 0,	255, 255, 255, 255, 16, 0, 4, 0, 255, 255, 255, 255,
-				      32, 0, 0, 0, 255, 255, 255, 255};
+	static const uint8_t acl[] = {2,   0,   0,   0,   1,   0,   7,  0,   255, 255, 255,
+				      255, 2,   0,   4,   0,   1,   0,  0,   0,   4,   0,
+				      4,   0,   255, 255, 255, 255, 16, 0,   4,   0,   255,
+				      255, 255, 255, 32,  0,   0,   0,  255, 255, 255, 255};
 	if (fsetxattr(fd, ACL_ACCESS, acl, sizeof acl, 0) < 0)
 		return false;
 	fremovexattr(fd, ACL_ACCESS);

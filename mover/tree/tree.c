@@ -75,7 +75,8 @@ bool tree_reserved(const struct dir *d, struct bytes name)
 	if (name.n <= PREFIX + RUN_HEX || memcmp(name.p, TREE_TEMP_PREFIX, PREFIX) != 0)
 		return false;
 	for (size_t i = PREFIX; i < PREFIX + RUN_HEX; i++)
-		if (!((name.p[i] >= '0' && name.p[i] <= '9') || (name.p[i] >= 'a' && name.p[i] <= 'f')))
+		if (!((name.p[i] >= '0' && name.p[i] <= '9') ||
+		      (name.p[i] >= 'a' && name.p[i] <= 'f')))
 			return false;
 	return name.p[PREFIX + RUN_HEX] == '-';
 }
@@ -110,7 +111,8 @@ int tree_read(struct tree *t, struct visit *v, struct bytes name, bool filtered,
 		return TREE_GONE;
 	if (filtered && r != ATTR_ERROR && excluded(t, v, name, it->meta.type == ENTRY_DIR))
 		return TREE_SKIP;
-	if (filtered && r == ATTR_ERROR && excluded(t, v, name, false) && excluded(t, v, name, true))
+	if (filtered && r == ATTR_ERROR && excluded(t, v, name, false) &&
+	    excluded(t, v, name, true))
 		return TREE_SKIP;
 	if (t->counting && r != ATTR_ERROR)
 		for (int k = 0; it->dropped && k < DROPPED_KINDS; k++)

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * One side's tree as the run sees it: which entries are in scope, what a directory's digest is, which
- * names share an inode. Both sides run this code over the same mask, filter and key, so that equal trees
- * give equal digests (SPEC.md 4).
+ * One side's tree as the run sees it: which entries are in scope, what a directory's digest is,
+ * which names share an inode. Both sides run this code over the same mask, filter and key, so that
+ * equal trees give equal digests (SPEC.md 4).
  *
- * Digests are cached in bounded memory: when the table is full, those of the smallest subtrees are dropped
- * and computed again when asked for. One thread at a time uses a tree.
+ * Digests are cached in bounded memory: when the table is full, those of the smallest subtrees are
+ * dropped and computed again when asked for. One thread at a time uses a tree.
  */
 #ifndef SCRIBE_TREE_H
 #define SCRIBE_TREE_H
@@ -18,13 +18,13 @@
 
 enum { TREE_DEPTH_MAX = 4000, TREE_CACHE_SLOTS = 1 << 16, TREE_LEFT_OUT_MAX = 1 << 16 };
 
-#define TREE_STATE_DIR	 ".scribe-mover" /* below the root: journals, anchors, during a run only */
-#define TREE_TEMP_PREFIX ".scribe-"	 /* + 32 hex digits of the run + "-" + number */
+#define TREE_STATE_DIR   ".scribe-mover" /* below the root: journals, anchors, during a run only */
+#define TREE_TEMP_PREFIX ".scribe-"      /* + 32 hex digits of the run + "-" + number */
 
 /* The sum over a directory's content and everything below. */
 struct tree_sum {
-	struct digest d;	/* keyed, for comparing */
-	struct h128 plain;	/* unkeyed, for the root hash */
+	struct digest d;         /* keyed, for comparing */
+	struct h128 plain;       /* unkeyed, for the root hash */
 	uint64_t entries, bytes; /* all below: entries in scope, bytes of regular files */
 };
 
@@ -40,8 +40,8 @@ struct tree {
 	const struct hash_key *key;
 	bool source; /* report reserved names, look for racy times */
 	bool one_file_system;
-	bool counting;	    /* count what the mask drops */
-	int64_t racy_from;  /* source: mtimes from here on are racy; INT64_MAX = none */
+	bool counting;     /* count what the mask drops */
+	int64_t racy_from; /* source: mtimes from here on are racy; INT64_MAX = none */
 	/* Called for an entry or directory that could not be read; path unescaped. */
 	void (*problem)(void *owner, const struct dir *d, struct bytes name, const struct err *why);
 	/* Called for a mount point that is not crossed. */
@@ -88,7 +88,8 @@ bool tree_hidden(const struct dir *d, struct bytes name);
 
 /* The digest of what d contains, from the cache or by walking. 0 or -1 (only if asked to stop). */
 int tree_sum(struct tree *t, struct dir *d, struct tree_sum *out, struct err *e);
-/* The same for a child that tree_read() just gave as a directory. An unreadable one is INCOMPLETE. */
+/* The same for a child that tree_read() just gave as a directory. An unreadable one is INCOMPLETE.
+ */
 int tree_child_sum(struct tree *t, struct dir *parent, struct bytes name, const struct item *it,
 		   struct tree_sum *out, struct err *e);
 /* Puts a sum that was gained otherwise into the cache. */

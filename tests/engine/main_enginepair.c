@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Runs a source and a destination against each other over a socket pair, without SSH: the engine alone,
- * for tests, sanitizers and profiles. enginepair [-n] [-c] [-d] [-i] SOURCE DESTINATION
+ * Runs a source and a destination against each other over a socket pair, without SSH: the engine
+ * alone, for tests, sanitizers and profiles. enginepair [-n] [-c] [-d] [-i] SOURCE DESTINATION
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,7 +23,8 @@ static void on_item(void *owner, const struct run_item *item)
 	(void)owner;
 	printf("%s %s", item->code, text_escape(path, sizeof path, item->path.p, item->path.n));
 	if (item->arrow)
-		printf(" %c> %s", item->arrow, text_escape(path, sizeof path, item->target.p, item->target.n));
+		printf(" %c> %s", item->arrow,
+		       text_escape(path, sizeof path, item->target.p, item->target.n));
 	putchar('\n');
 }
 
@@ -43,13 +44,15 @@ static void result_line(const char *who, const struct run_result *r, const struc
 	h128_hex(b, r->hash_destination);
 	getrusage(RUSAGE_SELF, &u);
 	fprintf(stderr,
-		"%s: code %d %s | committed %d entries %llu transferred %llu deleted %llu failed %llu literal %llu matched %llu"
+		"%s: code %d %s | committed %d entries %llu transferred %llu deleted %llu failed "
+		"%llu literal %llu matched %llu"
 		" | wire %llu/%llu | %.8s %.8s | rss %ld KiB | delta %.3f s\n",
 		who, r->err.code, r->err.msg, r->committed, (unsigned long long)r->files_total,
 		(unsigned long long)r->files_transferred, (unsigned long long)r->files_deleted,
 		(unsigned long long)r->files_failed, (unsigned long long)r->bytes_literal,
 		(unsigned long long)r->bytes_matched, (unsigned long long)r->wire.socket_in,
-		(unsigned long long)r->wire.socket_out, a, b, u.ru_maxrss, (double)st->ns_delta / 1e9);
+		(unsigned long long)r->wire.socket_out, a, b, u.ru_maxrss,
+		(double)st->ns_delta / 1e9);
 }
 
 int main(int argc, char **argv)
@@ -72,7 +75,8 @@ int main(int argc, char **argv)
 		else if (opt == 'N')
 			o.in_place = IN_PLACE_NEVER;
 		else if (opt == 'E' || opt == 'I')
-			filter_add(&o.filter, opt == 'E' ? FILTER_EXCLUDE : FILTER_INCLUDE, optarg, &e);
+			filter_add(&o.filter, opt == 'E' ? FILTER_EXCLUDE : FILTER_INCLUDE, optarg,
+				   &e);
 	}
 	if (argc - optind != 2 || run_options_new_id(&o, &e) < 0)
 		return 2;
@@ -90,8 +94,11 @@ int main(int argc, char **argv)
 		close(pair[0]);
 		struct run_options served;
 		run_options_init(&served);
-		struct dest_config c = {.root_fd = dst, .options = &served, .stats = &stats,
-					.events = {.issue = on_issue, .owner = (char[]){"destination"}}};
+		struct dest_config c = {.root_fd = dst,
+					.options = &served,
+					.stats = &stats,
+					.events = {.issue = on_issue,
+						   .owner = (char[]){"destination"}}};
 		c.events.issue = NULL;
 		dest_run(&c, transport_fds(pair[1], dup(pair[1]), "pair"), &r);
 		result_line("destination", &r, &stats);
@@ -99,13 +106,20 @@ int main(int argc, char **argv)
 		code = (int)r.err.code;
 	} else {
 		close(pair[1]);
-		struct source_config c = {.root_fd = src, .dialled = true, .options = &o, .stats = &stats,
-					  .events = {.item = on_item, .issue = on_issue, .owner = (char[]){"source"}}};
+		struct source_config c = {.root_fd = src,
+					  .dialled = true,
+					  .options = &o,
+					  .stats = &stats,
+					  .events = {.item = on_item,
+						     .issue = on_issue,
+						     .owner = (char[]){"source"}}};
 		source_run(&c, transport_fds(pair[0], dup(pair[0]), "pair"), &r);
 		result_line("source", &r, &stats);
 		int status;
 		waitpid(child, &status, 0);
-		code = (int)r.err.code ? (int)r.err.code : WIFEXITED(status) ? WEXITSTATUS(status) : 99;
+		code = (int)r.err.code     ? (int)r.err.code
+		       : WIFEXITED(status) ? WEXITSTATUS(status)
+					   : 99;
 	}
 	run_options_release(&o);
 	return code;
