@@ -58,7 +58,13 @@ function(scribe_room NAME)
 		target_link_libraries(${base} PRIVATE scribe_${NAME} scribe_flags PkgConfig::CMOCKA ${R_LIBS})
 		target_compile_options(${base} PRIVATE -Wno-missing-prototypes)
 		add_test(NAME unit.${short} COMMAND ${base})
-		set_tests_properties(unit.${short} PROPERTIES LABELS "unit;quick" TIMEOUT 120
+		# What starts threads itself is worth a run under the thread sanitizer: ctest -L tsan there.
+		file(STRINGS ${t} threads REGEX "pthread_create")
+		set(labels unit quick)
+		if(threads)
+			list(APPEND labels tsan)
+		endif()
+		set_tests_properties(unit.${short} PROPERTIES LABELS "${labels}" TIMEOUT 120
 			SKIP_RETURN_CODE 77)
 	endforeach()
 	file(GLOB fuzzers CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/fuzz_*.c)

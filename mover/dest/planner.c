@@ -537,6 +537,7 @@ static int take_root(struct dest *D, const struct link_frame *f, struct err *e)
 	if (m.stream) {
 		D->stream_at = D->stream_top = D->root;
 		D->streams_open = 1;
+		compare_root(D);
 		return 0;
 	}
 	struct tree_sum own;

@@ -47,7 +47,9 @@ int run_resolve(int root_fd, const char *path, size_t n, bool make, struct err *
 				       "path has a component that is not allowed ('..' or over 255 "
 				       "bytes)");
 		}
-		int next = step(at, name, make, e);
+		/* Only the last one is made: a path with several missing is more likely a slip. */
+		bool last = path >= end || strspn(path, "/") == (size_t)(end - path);
+		int next = step(at, name, make && last, e);
 		close(at);
 		if (next < 0)
 			return -1;

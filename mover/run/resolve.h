@@ -11,7 +11,8 @@
 
 /*
  * Opens root/path one component at a time, following no symbolic link and refusing "..". Leading,
- * doubled and trailing slashes and "." mean nothing. make: creates missing components (0755).
+ * doubled and trailing slashes and "." mean nothing. make: creates the last component (0755) if
+ * it is missing.
  * Returns an fd or -1 with *e (ERR_USAGE for a path that can never be, else ERR_FAILURE).
  */
 int run_resolve(int root_fd, const char *path, size_t n, bool make, struct err *e);

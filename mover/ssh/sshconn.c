@@ -489,7 +489,7 @@ int sshconn_options(struct sshconn *c, const char *ciphers, uint64_t rekey_bytes
 		ciphers = SSH_CIPHERS_DEFAULT;
 	if (ssh_options_set(s, SSH_OPTIONS_CIPHERS_C_S, ciphers) < 0 ||
 	    ssh_options_set(s, SSH_OPTIONS_CIPHERS_S_C, ciphers) < 0)
-		return err_set(e, ERR_USAGE, "no cipher of this list is known: %s",
+		return err_set(e, ERR_USAGE, "--cipher: no cipher of this list is known: %s",
 			       text_escape(shown, sizeof shown, ciphers, strlen(ciphers)));
 	if (ssh_options_set(s, SSH_OPTIONS_PROCESS_CONFIG, &off) < 0 ||
 	    ssh_options_set(s, SSH_OPTIONS_KEY_EXCHANGE, SSHKEYS_KEX) < 0 ||

@@ -64,7 +64,7 @@ static int set_bind_options(struct ssh_server *s, ssh_key host_key, struct err *
 			       ssh_get_error(s->bind));
 	if (ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_CIPHERS_C_S, ciphers) < 0 ||
 	    ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_CIPHERS_S_C, ciphers) < 0)
-		return err_set(e, ERR_USAGE, "no cipher of this list is known: %s",
+		return err_set(e, ERR_USAGE, "--cipher: no cipher of this list is known: %s",
 			       text_escape(text, sizeof text, ciphers, strlen(ciphers)));
 	if (ssh_bind_options_set(s->bind, SSH_BIND_OPTIONS_IMPORT_KEY, host_key) < 0)
 		return err_set(e, ERR_USAGE, "libssh refuses the host key: %s",
