@@ -205,7 +205,8 @@ static void path_ids_tell_paths_apart(void **state)
 	assert_false(h128_equal(ab, hash_path(&key, root, "ab", 2)));
 	assert_false(h128_equal(ab, hash_path(&key, root, "a/b", 3)));
 	/* Names are bytes, NUL and high bits included. */
-	assert_false(h128_equal(hash_path(&key, root, "a\0b", 3), hash_path(&key, root, "a\0c", 3)));
+	assert_false(
+		h128_equal(hash_path(&key, root, "a\0b", 3), hash_path(&key, root, "a\0c", 3)));
 	char name[255];
 	memset(name, 0xff, sizeof name);
 	struct h128 longest = hash_path(&key, root, name, sizeof name);

@@ -14,7 +14,12 @@
 #include "mem.h"
 #include "sys.h"
 
-enum { CODE = 11, BASIS_MIN = 64 << 10, INLINE_MAX = WANT_LEAVES_MAX * LEAF_BYTES };
+enum {
+	FIXED_MAX = 1 << 16,
+	CODE = 11,
+	BASIS_MIN = 64 << 10,
+	INLINE_MAX = WANT_LEAVES_MAX * LEAF_BYTES
+};
 
 static bool dry(const struct dest *D)
 {
@@ -223,9 +228,10 @@ static int want_link(struct dest *D, struct ddir *dd, const struct entry *en, ui
 {
 	if (dry(D))
 		return 0;
-	struct dfile *f = dfile_new(D, dd, en, 0);
+	struct dfile *f = dfile_new(dd, en, 0);
 	f->own_type = own_type;
 	f->link = true;
+	dfile_publish(D, f);
 	D->made_links = true;
 	touch(D, dd);
 	dfile_ready(D, f);
@@ -274,7 +280,7 @@ static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	if (stop)
 		return link_error(D->link, e) ? -1 : err_set(e, ERR_FAILURE, "stopped");
 	D->next_fid += 2;
-	struct dfile *f = dfile_new(D, dd, en, D->next_fid);
+	struct dfile *f = dfile_new(dd, en, D->next_fid);
 	f->own_type = own_type;
 	f->compare_only = mode == WANT_COMPARE;
 	f->seq = f->compare_only ? ++D->next_seq : 0;
@@ -282,6 +288,7 @@ static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 		f->basis_size = D->own.meta.size;
 		f->own_nlink = D->own.nlink;
 	}
+	dfile_publish(D, f);
 	if (mode != WANT_COMPARE)
 		touch(D, dd);
 	if (plan_handle(D, dd, e) < 0)
@@ -392,11 +399,33 @@ static int make_dir(struct dest *D, struct ddir *dd, struct visit *v, const stru
 	return plan_stream(D, child, e);
 }
 
+/* A file in a stream: its content comes unasked, or it is empty. */
+static int streamed_file(struct dest *D, struct ddir *dd, const struct entry *en)
+{
+	bool content = en->flags & ENTRY_STREAM;
+	/* The group may have come another way before; its names are put together at the end then.
+	 */
+	bool known = (en->flags & ENTRY_LINKED) && group_get(D, en->group) != 0;
+	if (!content && en->meta.size) {
+		struct err why;
+		err_set(&why, ERR_PARTIAL, "the file it is a hard link to did not come");
+		return fail_entry(D, dd, en, &why);
+	}
+	if ((en->flags & ENTRY_LINKED) && !known)
+		group_set(D, en->group, GROUP_PENDING);
+	D->made_links |= (en->flags & ENTRY_LINKED) != 0;
+	if (dry(D))
+		return 0;
+	touch(D, dd);
+	struct dfile *f = dfile_start(D, dd, en, content ? en->fid : 0, 0, known);
+	return content ? 0 : file_empty(D, f);
+}
+
 static int new_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct entry *en,
 		     uint8_t own_type, bool streaming, struct err *e)
 {
 	uint8_t type = en->meta.type;
-	if (is_member(D, en)) {
+	if (is_member(D, en) && !(en->flags & ENTRY_STREAM)) {
 		line(D, 'h', "+++++++++", dd, en);
 		return want_link(D, dd, en, own_type);
 	}
@@ -411,18 +440,16 @@ static int new_entry(struct dest *D, struct ddir *dd, struct visit *v, const str
 		return make_special(D, dd, v, en, own_type);
 	}
 	line(D, D->arrow, "+++++++++", dd, en);
+	if (streaming)
+		return streamed_file(D, dd, en);
+	if (en->meta.size)
+		return want_file(D, dd, v, en, own_type, WANT_FULL, e);
 	if (en->flags & ENTRY_LINKED)
 		group_set(D, en->group, GROUP_PENDING);
 	if (dry(D))
 		return 0;
-	if (!streaming && en->meta.size)
-		return want_file(D, dd, v, en, own_type, WANT_FULL, e);
-	struct dfile *f = dfile_new(D, dd, en, en->flags & ENTRY_STREAM ? en->fid : 0);
-	f->own_type = own_type;
 	touch(D, dd);
-	if (!(en->flags & ENTRY_STREAM))
-		return file_empty(D, f);
-	return 0;
+	return file_empty(D, dfile_start(D, dd, en, 0, own_type, false));
 }
 
 /* What stands here is of another type than the source's entry. */
@@ -455,18 +482,47 @@ static int replace_entry(struct dest *D, struct ddir *dd, struct visit *v, const
 	return new_entry(D, dd, v, en, own_type, false, e);
 }
 
-/* A dry run must not announce for every name of an inode what the first name's fix will have done.
- */
-static bool fixed_before(struct dest *D)
+struct fixed_meta {
+	size_t n;
+	uint8_t bytes[];
+};
+
+static uint64_t own_inode(const struct dest *D)
 {
-	if (D->own.nlink < 2 || D->own.meta.type == ENTRY_DIR)
-		return false;
 	uint64_t record[2] = {D->own.dev, D->own.ino};
-	uint64_t id = hash64(&D->key, record, sizeof record) | 1;
-	if (idmap_get(&D->fixed, id))
-		return true;
-	idmap_put(&D->fixed, id, 1);
-	return false;
+	return hash64(&D->key, record, sizeof record);
+}
+
+static bool own_shared(const struct dest *D)
+{
+	return D->own.nlink > 1 && D->own.meta.type != ENTRY_DIR;
+}
+
+/* What is set under one name of an inode shows under its other names: remembered, so that a dry
+ * run, which sets nothing, says what the real run will say. */
+static void remember_fix(struct dest *D, const struct meta *want)
+{
+	if (!own_shared(D) || D->fixed.count >= FIXED_MAX || ptrmap_get(&D->fixed, own_inode(D)))
+		return;
+	CLEANUP_BUF struct buf b;
+	buf_init(&b, META_BYTES_MAX);
+	meta_encode(want, &b);
+	struct fixed_meta *f = mem_alloc_raw(sizeof *f + b.len);
+	f->n = b.len;
+	memcpy(f->bytes, b.data, b.len);
+	ptrmap_put(&D->fixed, own_inode(D), f);
+}
+
+static void recall_fix(struct dest *D)
+{
+	const struct fixed_meta *f = own_shared(D) ? ptrmap_get(&D->fixed, own_inode(D)) : NULL;
+	if (!f)
+		return;
+	struct cursor c = cursor_of(f->bytes, f->n);
+	struct meta m;
+	meta_decode(&m, &c);
+	if (m.type == D->own.meta.type)
+		D->own.meta = m;
 }
 
 /* Content and type are right: only attributes are brought in line. */
@@ -474,6 +530,7 @@ static int fix_meta(struct dest *D, struct ddir *dd, struct visit *v, const stru
 {
 	struct err why;
 	char name[NAME_BYTES_MAX + 1];
+	remember_fix(D, &en->meta);
 	if (dry(D))
 		return 0;
 	name_text(en, name);
@@ -506,19 +563,17 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	if (stale) {
 		line(D, D->arrow, code + 2, dd, en);
 		if (en->meta.size == 0 && !dry(D)) {
-			struct dfile *f = dfile_new(D, dd, en, 0);
-			f->own_type = ENTRY_FILE;
 			if (en->flags & ENTRY_LINKED)
 				group_set(D, en->group, GROUP_PENDING);
 			touch(D, dd);
-			return file_empty(D, f);
+			return file_empty(D, dfile_start(D, dd, en, 0, ENTRY_FILE, false));
 		}
 		bool basis = own->size >= BASIS_MIN && en->meta.size >= BASIS_MIN;
 		return want_file(D, dd, v, en, ENTRY_FILE, basis ? WANT_PATCH : WANT_FULL, e);
 	}
 	if (look && own->size)
 		return want_file(D, dd, v, en, ENTRY_FILE, WANT_COMPARE, e);
-	if (!differs || fixed_before(D))
+	if (!differs)
 		return 0;
 	line(D, '.', code + 2, dd, en);
 	return fix_meta(D, dd, v, en);
@@ -620,7 +675,7 @@ static int same_special(struct dest *D, struct ddir *dd, struct visit *v, const 
 			group_set(D, en->group, GROUP_PENDING);
 		return make_special(D, dd, v, en, own->type);
 	}
-	if (!differs || fixed_before(D))
+	if (!differs)
 		return 0;
 	line(D, '.', code + 2, dd, en);
 	return fix_meta(D, dd, v, en);
@@ -643,6 +698,7 @@ int compare_entry(struct dest *D, struct ddir *dd, struct visit *v, const struct
 	}
 	if (t != TREE_ENTRY)
 		return new_entry(D, dd, v, en, 0, false, e);
+	recall_fix(D);
 	if (D->own.meta.type != en->meta.type)
 		return replace_entry(D, dd, v, en, e);
 	if (en->meta.type == ENTRY_FILE)
@@ -670,7 +726,7 @@ int compare_over(struct dest *D, struct dfile *f, struct err *e)
 		       code_diff(code, &en.meta, &D->own.meta);
 	D->line_seq = f->seq;
 	if (f->same) {
-		if (differs && !fixed_before(D)) {
+		if (differs) {
 			line(D, '.', code + 2, f->dd, &en);
 			fix_meta(D, f->dd, &v, &en);
 		}

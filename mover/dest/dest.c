@@ -416,7 +416,7 @@ static void init(struct dest *D, const struct dest_config *c)
 	ptrmap_init(&D->groups);
 	ptrmap_init(&D->files);
 	item_init(&D->own);
-	idmap_init(&D->fixed, 1 << 16);
+	ptrmap_init(&D->fixed);
 	buf_init(&D->frame, FRAME_PAYLOAD_MAX);
 	D->ready_end = &D->ready;
 	D->done_end = &D->done;
@@ -455,7 +455,9 @@ static void release(struct dest *D)
 	ptrmap_release(&D->groups);
 	ptrmap_release(&D->files);
 	item_release(&D->own);
-	idmap_release(&D->fixed);
+	for (size_t i = 0; i < D->fixed.cap; i++)
+		free(D->fixed.slots[i].p);
+	ptrmap_release(&D->fixed);
 	buf_release(&D->frame);
 	pthread_mutex_destroy(&D->lock);
 	pthread_mutex_destroy(&D->state_lock);

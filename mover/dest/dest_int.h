@@ -47,8 +47,8 @@ struct dest {
 	struct item own;
 	struct deletion *deletions, **deletions_end;
 	struct msg_root source_root;
-	struct idmap fixed; /* linked inodes whose attributes were set in this run */
-	bool changed;       /* anything was or would be changed */
+	struct ptrmap fixed; /* linked inodes whose attributes were set in this run */
+	bool changed;        /* anything was or would be changed */
 	bool verifying;
 	bool delete_limit;       /* --max-delete was reached */
 	bool root_right;         /* the root's own attributes are the source's */

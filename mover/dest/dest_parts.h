@@ -66,7 +66,12 @@ void file_over(struct dest *D, struct dfile *f);
 int content_of(int fd, uint64_t size, bool punch, uint8_t *data, struct h128 *out, struct err *e);
 /* compare.c: what a comparison of content led to. */
 int compare_over(struct dest *D, struct dfile *f, struct err *e);
-struct dfile *dfile_new(struct dest *D, struct ddir *dd, const struct entry *en, uint64_t fid);
+/* Makes a file object. It is open (and writers can find it by its id) only once it is published. */
+struct dfile *dfile_new(struct ddir *dd, const struct entry *en, uint64_t fid);
+void dfile_publish(struct dest *D, struct dfile *f);
+/* Both at once. apart: the file is brought on its own although it is in a hard-link group. */
+struct dfile *dfile_start(struct dest *D, struct ddir *dd, const struct entry *en, uint64_t fid,
+			  uint8_t own_type, bool apart);
 /* Makes an empty file complete; nothing comes from the source for it. */
 int file_empty(struct dest *D, struct dfile *f);
 void dfile_free(struct dest *D, struct dfile *f);

@@ -51,6 +51,7 @@ struct dfile {
 	size_t meta_len;
 	uint8_t own_type;    /* what stands there now, 0 = nothing */
 	bool link;           /* no content: to be linked to the group's anchor */
+	bool can_clone;      /* the filesystem shares extents */
 	bool compare_only;   /* WANT_COMPARE: the file may prove equal */
 	uint64_t seq;        /* place of its itemize line, if that is only known later */
 	uint64_t group;      /* hard-link group, 0 = none */

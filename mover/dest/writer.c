@@ -22,7 +22,7 @@ struct writer {
 	uint8_t *back; /* SEGMENT_RAW_MAX bytes, read back */
 };
 
-struct dfile *dfile_new(struct dest *D, struct ddir *dd, const struct entry *en, uint64_t fid)
+struct dfile *dfile_new(struct ddir *dd, const struct entry *en, uint64_t fid)
 {
 	struct dfile *f = mem_alloc(1, sizeof *f);
 	f->fid = fid;
@@ -37,14 +37,29 @@ struct dfile *dfile_new(struct dest *D, struct ddir *dd, const struct entry *en,
 	meta_encode(&en->meta, &b);
 	f->meta = b.data;
 	f->meta_len = b.len;
+	return f;
+}
+
+void dfile_publish(struct dest *D, struct dfile *f)
+{
 	pthread_mutex_lock(&D->lock);
-	dd->pending++;
+	f->dd->pending++;
 	D->files_open++;
-	if (fid) {
-		ptrmap_put(&D->files, fid, f);
+	if (f->fid) {
+		ptrmap_put(&D->files, f->fid, f);
 		pthread_cond_broadcast(&D->files_moved);
 	}
 	pthread_mutex_unlock(&D->lock);
+}
+
+struct dfile *dfile_start(struct dest *D, struct ddir *dd, const struct entry *en, uint64_t fid,
+			  uint8_t own_type, bool apart)
+{
+	struct dfile *f = dfile_new(dd, en, fid);
+	f->own_type = own_type;
+	if (apart)
+		f->group = 0;
+	dfile_publish(D, f);
 	return f;
 }
 
@@ -195,20 +210,48 @@ static int open_temp(struct dest *D, struct dfile *f, struct err *e)
 	return f->fd < 0 ? -1 : 0;
 }
 
-/* Decides how the file is brought about and opens what that takes. Called with f->lock held. */
+/* Decides how the file is brought about and opens what that takes. Called with f->lock held. A
+ * clone is best: cheap, and the old file stays whole; then in place; then a new file. */
 static int open_way(struct dest *D, struct dfile *f, struct err *e)
 {
 	if (f->way != WAY_NONE)
 		return 0;
-	if (f->basis_size && journal_wanted(D, f)) {
+	if (f->basis_size && D->o->in_place == IN_PLACE_ALWAYS && journal_wanted(D, f)) {
 		f->way = WAY_JOURNAL;
 		return journal_open(D, f, e);
 	}
 	if (open_temp(D, f, e) < 0)
 		return -1;
 	f->way = WAY_TEMP;
-	if (f->basis_fd >= 0 && sys_clone(f->fd, f->basis_fd) == 0)
+	f->can_clone = f->basis_fd >= 0 && sys_clone(f->fd, f->basis_fd) == 0;
+	if (f->can_clone)
 		f->way = WAY_CLONE;
+	if (f->basis_fd < 0 || !journal_wanted(D, f))
+		return 0;
+	remove_temp(D, f);
+	close(f->fd);
+	f->fd = -1;
+	f->way = WAY_JOURNAL;
+	return journal_open(D, f, e);
+}
+
+/* Copies a range into a file that is a hole there; holes stay. */
+static int copy_extents(int from, uint64_t src, int to, uint64_t dst, uint64_t n)
+{
+	uint64_t end = src + n;
+	for (uint64_t at = src; at < end;) {
+		off_t data = lseek(from, (off_t)at, SEEK_DATA);
+		if (data < 0 && errno == ENXIO)
+			return 0;
+		uint64_t start = data < 0 || (uint64_t)data < at ? at : (uint64_t)data;
+		if (start >= end)
+			return 0;
+		off_t hole = lseek(from, (off_t)start, SEEK_HOLE);
+		uint64_t stop = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
+		if (sys_copy_range(from, start, to, dst + (start - src), stop - start) < 0)
+			return -1;
+		at = stop;
+	}
 	return 0;
 }
 
@@ -217,7 +260,8 @@ static int leave_journal(struct dest *D, struct dfile *f, struct err *e)
 {
 	if (open_temp(D, f, e) < 0)
 		return -1;
-	if (sys_copy_range(f->basis_fd, 0, f->fd, 0, f->basis_size) < 0)
+	if (sys_ftruncate(f->fd, f->basis_size) < 0 ||
+	    copy_extents(f->basis_fd, 0, f->fd, 0, f->basis_size) < 0)
 		return err_sys(e, ERR_FAILURE, "cannot copy the old file");
 	D->c->stats->bytes_written += f->basis_size;
 	if (journal_into(f->journal, f->fd, e) < 0)
@@ -265,26 +309,6 @@ static int put_hole(struct dest *D, struct dfile *f, uint64_t offset, uint64_t n
 		return err_sys(e, ERR_FAILURE, "cannot punch a hole");
 	}
 	f->covered += n;
-	return 0;
-}
-
-/* Copies a range into a file that is a hole there; holes stay. */
-static int copy_extents(int from, uint64_t src, int to, uint64_t dst, uint64_t n)
-{
-	uint64_t end = src + n;
-	for (uint64_t at = src; at < end;) {
-		off_t data = lseek(from, (off_t)at, SEEK_DATA);
-		if (data < 0 && errno == ENXIO)
-			return 0;
-		uint64_t start = data < 0 || (uint64_t)data < at ? at : (uint64_t)data;
-		if (start >= end)
-			return 0;
-		off_t hole = lseek(from, (off_t)start, SEEK_HOLE);
-		uint64_t stop = hole < 0 || (uint64_t)hole > end ? end : (uint64_t)hole;
-		if (sys_copy_range(from, start, to, dst + (start - src), stop - start) < 0)
-			return -1;
-		at = stop;
-	}
 	return 0;
 }
 

@@ -325,7 +325,7 @@ static int answer_confirm(struct source *s, const struct link_frame *f, struct e
 /* Streams: everything below a directory that the destination does not have. */
 struct stream {
 	struct listing l;
-	bool data; /* false in a dry run: list, send no content */
+	bool data; /* false in a dry run: the same listing, no content */
 };
 
 static int stream_dir(struct stream *st, struct dir *d, struct tree_sum *sum, struct err *e);
@@ -448,14 +448,14 @@ static int stream_entry(struct stream *st, struct scan *sc, struct visit *v, str
 		return stream_subdir(st, sc, v, name, sum, e);
 	struct entry en = {.name = name, .meta = it->meta};
 	bool first = first_of_group(s, v, it, &en);
-	bool content = st->data && first && it->meta.type == ENTRY_FILE && it->meta.size;
+	bool content = first && it->meta.type == ENTRY_FILE && it->meta.size;
 	if (content) {
 		en.flags |= ENTRY_STREAM;
 		en.fid = s->next_fid += 2;
 	}
 	entry_encode(&en, &st->l.entries);
 	sum_add(&s->tree, sum, name, &it->meta, NULL, &st->l.scratch);
-	if (content && stream_job(st, v, &en) < 0)
+	if (content && st->data && stream_job(st, v, &en) < 0)
 		return err_set(e, ERR_CONNECT, "connection closed");
 	return listing_room(&st->l, e);
 }
