@@ -27,7 +27,7 @@ enum {
 	SEGMENT_RAW_MAX = 256 << 10,
 	SIGNATURE_WINDOW_MAX = 66 << 20,
 	LINK_BUCKETS = 4096,
-	LISTS_IN_FLIGHT_MAX = 64,
+	LISTS_IN_FLIGHT_MAX = 16,
 	WANTS_IN_FLIGHT_MAX = 4096,
 	TRIE_LIST_MAX = 512, /* a prefix with at most so many entries is listed, not split */
 	TRIE_DEPTH_MAX = 6,

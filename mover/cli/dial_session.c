@@ -31,9 +31,10 @@ struct dial_session {
 	struct output output;
 	struct run_outcome outcome;
 	int root_fd;
-	bool established;       /* the peer's program has spoken in this run */
-	unsigned tries;         /* failed ones since it last did */
-	uint64_t failing_since; /* monotonic ns; 0: the last session was established */
+	bool established;             /* the peer's program has spoken in this run */
+	unsigned tries;               /* failed ones since it last did */
+	uint64_t failing_since;       /* monotonic ns; 0: the last session was established */
+	struct peer_heard bulk_heard; /* of bulk connections; nobody asks */
 };
 
 static const char *remote_command(const struct dial_session *d)
@@ -111,6 +112,20 @@ static void add_wire(struct link_counters *sum, const struct link_counters *one)
 		sum->lanes = one->lanes;
 }
 
+/* One more connection for the data of a run, to the peer of the first one. */
+static struct transport *dial_more(void *owner, struct err *e)
+{
+	struct dial_session *d = owner;
+	struct peer_heard *heard = &d->bulk_heard;
+	return d->options.rsh ? connect_rsh(d, heard, e) : connect_ssh(d, heard, e);
+}
+
+/* "auto" stays with one connection where more would only share the same processors. */
+static unsigned more_lanes(const struct dial_session *d)
+{
+	return d->options.connections > 1 ? (unsigned)d->options.connections - 1 : 0;
+}
+
 static void run_engine(struct dial_session *d, struct transport *t, struct run_result *result)
 {
 	struct run_events events = output_events(&d->output);
@@ -120,7 +135,10 @@ static void run_engine(struct dial_session *d, struct transport *t, struct run_r
 					  .options = &d->run,
 					  .events = events,
 					  .stats = &d->stats,
-					  .bwlimit = d->options.bwlimit};
+					  .bwlimit = d->options.bwlimit,
+					  .dial_more = dial_more,
+					  .dial_owner = d,
+					  .more_lanes = more_lanes(d)};
 		source_run(&c, t, result);
 		return;
 	}
@@ -130,6 +148,9 @@ static void run_engine(struct dial_session *d, struct transport *t, struct run_r
 				.events = events,
 				.stats = &d->stats,
 				.bwlimit = d->options.bwlimit,
+				.dial_more = dial_more,
+				.dial_owner = d,
+				.more_lanes = more_lanes(d),
 				.peer_id = d->peer.host};
 	dest_run(&c, t, result);
 }

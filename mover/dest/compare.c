@@ -29,7 +29,7 @@ static bool dry(const struct dest *D)
 void item_line(struct dest *D, const char code[11], const struct dir *d, struct bytes name,
 	       char arrow, struct bytes target)
 {
-	if (!(D->o->flags & OPT_ITEMIZE))
+	if (!(D->o->flags & OPT_ITEMIZE) || D->silent)
 		return;
 	CLEANUP_BUF struct buf path;
 	buf_init(&path, PATH_BYTES_MAX);
@@ -98,7 +98,7 @@ static int delete_lines(struct dest *D, struct dir *d, struct bytes name)
 
 int item_deleting(struct dest *D, struct dir *d, struct bytes name, uint8_t type)
 {
-	if (!(D->o->flags & OPT_ITEMIZE))
+	if (!(D->o->flags & OPT_ITEMIZE) || D->silent)
 		return 0;
 	if (type == ENTRY_DIR)
 		delete_lines(D, d, name);
@@ -271,14 +271,6 @@ static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	}
 	if (dry(D) && mode != WANT_COMPARE)
 		return 0;
-	pthread_mutex_lock(&D->lock);
-	while (D->wants_open >= WANTS_IN_FLIGHT_MAX && !D->stopping)
-		pthread_cond_wait(&D->files_moved, &D->lock);
-	bool stop = D->stopping;
-	D->wants_open++;
-	pthread_mutex_unlock(&D->lock);
-	if (stop)
-		return link_error(D->link, e) ? -1 : err_set(e, ERR_FAILURE, "stopped");
 	D->next_fid += 2;
 	struct dfile *f = dfile_new(dd, en, D->next_fid);
 	f->own_type = own_type;
@@ -297,9 +289,13 @@ static int want_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 	buf_init(&leaves, WANT_LEAVES_MAX * 16);
 	if (mode != WANT_FULL)
 		inline_leaves(D, v, en, &leaves);
-	return LINK_SEND(D->link, WANT, want, e, .fid = f->fid, .handle = dd->handle,
-			 .name = en->name, .mode = (uint8_t)mode, .basis_size = f->basis_size,
-			 .leaves = {.p = leaves.data, .n = leaves.len});
+	struct msg_want m = {.fid = f->fid,
+			     .handle = dd->handle,
+			     .name = en->name,
+			     .mode = (uint8_t)mode,
+			     .basis_size = f->basis_size,
+			     .leaves = {.p = leaves.data, .n = leaves.len}};
+	return plan_want(D, &m, e);
 }
 
 static int make_node(struct dest *D, int dirfd, const char *name, const struct meta *m)
@@ -515,7 +511,8 @@ static void remember_fix(struct dest *D, const struct meta *want)
 
 static void recall_fix(struct dest *D)
 {
-	const struct fixed_meta *f = own_shared(D) ? ptrmap_get(&D->fixed, own_inode(D)) : NULL;
+	const struct fixed_meta *f =
+		own_shared(D) && !D->silent ? ptrmap_get(&D->fixed, own_inode(D)) : NULL;
 	if (!f)
 		return;
 	struct cursor c = cursor_of(f->bytes, f->n);
@@ -722,6 +719,8 @@ int compare_over(struct dest *D, struct dfile *f, struct err *e)
 	int t = visit_init(&D->tree, &v, f->dd->d, &why) < 0
 			? TREE_ERROR
 			: tree_read(&D->tree, &v, en.name, false, &D->own, &why);
+	if (t == TREE_ENTRY)
+		recall_fix(D);
 	bool differs = t == TREE_ENTRY && D->own.meta.type == ENTRY_FILE &&
 		       code_diff(code, &en.meta, &D->own.meta);
 	D->line_seq = f->seq;

@@ -339,7 +339,14 @@ static int answer_begin(struct dest *D, struct err *e)
 	CLEANUP_BUF struct buf b;
 	buf_init(&b, FRAME_PAYLOAD_MAX);
 	msg_begin_ok_encode(&m, &b);
-	return link_send(D->link, WIRE_BEGIN_OK, &b, e);
+	if (!D->c->dialled)
+		D->door = bulk_open(D->link, m.token);
+	if (link_send(D->link, WIRE_BEGIN_OK, &b, e) < 0)
+		return -1;
+	if (D->c->dialled)
+		D->dialler = bulk_dial(D->link, m.token, D->c->more_lanes, D->c->dial_more,
+				       D->c->dial_owner);
+	return 0;
 }
 
 static int take_begin(struct dest *D, struct err *e)
@@ -359,6 +366,8 @@ static int session(struct dest *D, struct run_result *result, struct err *e)
 	struct opening op = {.role = ROLE_DESTINATION, .dialled = D->c->dialled};
 	if (run_open(D->link, &D->inbox, &op, D->o, OPENING_TIMEOUT_MS, e) < 0)
 		return -1;
+	if (op.peer_role == ROLE_BULK)
+		return bulk_serve(D->link, &D->inbox, e);
 	hash_key_init(&D->key, op.peer_nonce, op.nonce);
 	for (int i = 0; i < RUN_ID_BYTES; i++)
 		snprintf(D->run_hex + 2 * i, 3, "%02x", D->o->run_id[i]);
@@ -488,6 +497,8 @@ void dest_run(const struct dest_config *c, struct transport *t, struct run_resul
 	result->files_failed = c->stats->files_failed;
 	result->files_deleted = c->stats->files_deleted;
 	memcpy(result->dropped, D->tree.dropped, sizeof result->dropped);
+	bulk_close(D->door);
+	bulk_dial_end(D->dialler);
 	stop_threads(D);
 	link_close(D->link);
 	result->wire = link_counters(D->link);

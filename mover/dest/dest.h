@@ -16,6 +16,10 @@ struct dest_config {
 	struct run_stats *stats; /* borrowed */
 	uint64_t bwlimit;
 	unsigned workers; /* 0: one per processor, at most 4 */
+	/* Dialling side: opens another connection to the same peer; may be NULL. */
+	struct transport *(*dial_more)(void *owner, struct err *e);
+	void *dial_owner;
+	unsigned more_lanes; /* how many connections to add to the first */
 	const char *
 		peer_id; /* who is on the other side (key fingerprint), for messages; may be NULL */
 };

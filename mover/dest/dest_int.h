@@ -11,6 +11,7 @@
 #ifndef SCRIBE_DEST_INT_H
 #define SCRIBE_DEST_INT_H
 
+#include "bulk.h"
 #include "dest_types.h"
 
 struct request;
@@ -21,6 +22,8 @@ struct dest {
 	struct run_options *o; /* borrowed from c */
 	struct link *link;
 	struct mailbox inbox, data, sums;
+	struct bulk_door *door;
+	struct bulk_dialler *dialler;
 	struct dirs *dirs;
 	struct tree tree;
 	struct mask mask;
@@ -37,6 +40,7 @@ struct dest {
 	struct ddir *root;
 	struct task *tasks;
 	struct ptrmap requests;
+	struct held_want *held, **held_end;
 	uint64_t next_req, next_handle, next_fid, next_seq;
 	uint64_t line_seq; /* place of the next itemize line, 0: at the end */
 	unsigned lists_open;
@@ -52,6 +56,8 @@ struct dest {
 	bool verifying;
 	bool delete_limit;       /* --max-delete was reached */
 	bool root_right;         /* the root's own attributes are the source's */
+	bool parted;             /* hard links were parted: their attributes need another look */
+	bool silent;             /* a second look: nothing is itemized */
 	bool left_any;           /* something was left out of the digests */
 	bool racy_seen;          /* the source had entries too young to trust their times */
 	bool had_links;          /* hard links were here before the run */
@@ -68,6 +74,7 @@ struct dest {
 	struct ptrmap files;        /* fid -> dfile */
 	struct ptrmap groups;       /* group -> (void *)enum group_state */
 	unsigned wants_open;
+	bool wants_starved; /* the planner holds requests back and must be woken */
 	uint64_t files_open;
 	struct dfile *ready, **ready_end; /* complete, waiting for an epoch */
 	uint64_t ready_count, ready_bytes, ready_since;

@@ -43,6 +43,11 @@ void ddir_done_one(struct dest *D, struct ddir *dd);
 void plan_dir(struct dest *D, struct ddir *dd, uint64_t children_there, uint64_t children_here);
 /* Asks for everything below a directory that was just made. */
 int plan_stream(struct dest *D, struct ddir *dd, struct err *e);
+/* Asks for a file, now or when its turn comes. The planner itself never waits: what would end its
+ * waiting may be a message to it. */
+int plan_want(struct dest *D, const struct msg_want *m, struct err *e);
+/* Compares the whole tree once more, pruned by digests, and waits for what comes of it. */
+int plan_again(struct dest *D, uint64_t children_there, struct err *e);
 int plan_handle(struct dest *D, struct ddir *dd, struct err *e);
 
 /* compare.c */

@@ -77,6 +77,13 @@ struct dfile {
 	uint64_t bytes;
 };
 
+/* A request that waits for its turn: so many files may be asked for at once. */
+struct held_want {
+	struct held_want *next;
+	size_t n;
+	uint8_t payload[];
+};
+
 /* A name that the source does not have. */
 struct deletion {
 	struct deletion *next;

@@ -122,19 +122,8 @@ static int find_mismatches(struct dest *D, struct tree_sum *own, struct h128 *ro
 		dest_issue(D, ISSUE_FAILED, ERR_VERIFY, 0, D->root->d, (struct bytes){0},
 			   "attributes of the root directory differ from those that were set");
 	}
-	pthread_mutex_lock(&D->lock);
-	D->root->pending = 1;
-	D->root_done = false;
-	D->compare_done = false;
-	pthread_mutex_unlock(&D->lock);
-	plan_dir(D, D->root, UINT64_MAX, own->d.children);
-	ddir_done_one(D, D->root);
-	dest_wake_planner(D);
-	while (!plan_idle(D)) {
-		struct link_frame *f = run_take(D->link, &D->inbox, -1, e);
-		if (!f || plan_message(D, f, e) < 0)
-			return -1;
-	}
+	if (plan_again(D, UINT64_MAX, e) < 0)
+		return -1;
 	if (D->mismatches == 0 && D->mismatches_changed == 0) {
 		if (!h128_equal(tree_links_hash(&D->tree), m->links)) {
 			D->mismatches++;
@@ -198,7 +187,8 @@ static int write_record(struct dest *D, struct h128 root_hash, struct err *e)
 	/* Entries too young to trust were compared by content and agreed: once they are old enough,
 	 * a newer clock spares the next runs that work. Until then nothing would be won by writing.
 	 */
-	bool older = D->racy_seen && D->begin.clock > D->record.source_clock + RACY_MARGIN_SECONDS;
+	bool older = D->racy_seen && !(D->o->flags & OPT_CHECKSUM) &&
+		     D->begin.clock > D->record.source_clock + RACY_MARGIN_SECONDS;
 	bool news = !D->record.present || D->changed || older ||
 		    strcmp(r.source_id, D->record.source_id) != 0 ||
 		    r.sync_number != D->record.sync_number;
@@ -283,6 +273,13 @@ int finish_run(struct dest *D, struct run_result *result, struct err *e)
 		return -1;
 	if (ask_final(D, 0, &m, e) < 0 || relink_all(D, &m, e) < 0)
 		return -1;
+	if (D->parted) {
+		/* What was set under one name showed under the other while they were one inode. */
+		D->silent = true;
+		if (plan_again(D, UINT64_MAX, e) < 0)
+			return -1;
+		D->silent = false;
+	}
 	state_remove(D);
 	if ((D->changed || D->root->touched) && finish_root(D, e) < 0)
 		return -1;

@@ -181,10 +181,55 @@ static int own_nodes(struct dest *D, struct request *rq, struct err *e)
 	return r;
 }
 
+/* One more file under way, if there is room. */
+static bool take_turn(struct dest *D)
+{
+	pthread_mutex_lock(&D->lock);
+	bool room = D->wants_open < WANTS_IN_FLIGHT_MAX;
+	if (room)
+		D->wants_open++;
+	D->wants_starved = !room;
+	pthread_mutex_unlock(&D->lock);
+	return room;
+}
+
+int plan_want(struct dest *D, const struct msg_want *m, struct err *e)
+{
+	buf_clear(&D->frame);
+	msg_want_encode(m, &D->frame);
+	if (!D->held && take_turn(D))
+		return link_send(D->link, WIRE_WANT, &D->frame, e);
+	struct held_want *h = mem_alloc_raw(sizeof *h + D->frame.len);
+	h->next = NULL;
+	h->n = D->frame.len;
+	memcpy(h->payload, D->frame.data, D->frame.len);
+	*D->held_end = h;
+	D->held_end = &h->next;
+	return 0;
+}
+
+static int send_held(struct dest *D, struct err *e)
+{
+	while (D->held && take_turn(D)) {
+		struct held_want *h = D->held;
+		struct buf b = {.data = h->payload, .len = h->n, .cap = h->n, .max = h->n};
+		int r = link_send(D->link, WIRE_WANT, &b, e);
+		D->held = h->next;
+		if (!D->held)
+			D->held_end = &D->held;
+		free(h);
+		if (r < 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* Sends requests while there are tasks and room for answers. */
 static int pump(struct dest *D, struct err *e)
 {
-	while (D->tasks && D->lists_open < LISTS_IN_FLIGHT_MAX) {
+	if (send_held(D, e) < 0)
+		return -1;
+	while (D->tasks && !D->held && D->lists_open < LISTS_IN_FLIGHT_MAX) {
 		struct task *t = D->tasks;
 		D->tasks = t->next;
 		struct request *rq = mem_alloc(1, sizeof *rq);
@@ -590,6 +635,7 @@ int plan_begin(struct dest *D, struct err *e)
 {
 	(void)e;
 	D->streams_end = &D->streams;
+	D->held_end = &D->held;
 	link_stage(D->link, STAGE_WALK);
 	if (!D->empty) {
 		/* Walk while the source walks; ROOT is compared when both are through. */
@@ -641,7 +687,7 @@ int plan_message(struct dest *D, struct link_frame *f, struct err *e)
 		link_done(D->link, f);
 	if (r == 0)
 		r = pump(D, e);
-	if (r == 0 && D->root && !D->tasks && !D->lists_open && !D->streams_open) {
+	if (r == 0 && D->root && !D->tasks && !D->held && !D->lists_open && !D->streams_open) {
 		pthread_mutex_lock(&D->lock);
 		D->compare_done = true;
 		pthread_cond_broadcast(&D->files_moved);
@@ -650,9 +696,32 @@ int plan_message(struct dest *D, struct link_frame *f, struct err *e)
 	return r;
 }
 
+/* Compares the whole tree once more, pruned by digests. */
+int plan_again(struct dest *D, uint64_t children_there, struct err *e)
+{
+	struct tree_sum own;
+	if (tree_sum(&D->tree, D->root->d, &own, e) < 0)
+		return -1;
+	pthread_mutex_lock(&D->lock);
+	D->root->pending = 1;
+	D->root_done = false;
+	D->compare_done = false;
+	pthread_mutex_unlock(&D->lock);
+	plan_dir(D, D->root, children_there, own.d.children);
+	ddir_done_one(D, D->root);
+	dest_wake_planner(D);
+	while (!plan_idle(D)) {
+		struct link_frame *f = run_take(D->link, &D->inbox, -1, e);
+		if (!f || plan_message(D, f, e) < 0)
+			return -1;
+	}
+	return 0;
+}
+
 bool plan_idle(struct dest *D)
 {
-	if (!D->root || D->tasks || D->lists_open || D->streams_open || mailbox_count(&D->inbox))
+	if (!D->root || D->tasks || D->held || D->lists_open || D->streams_open ||
+	    mailbox_count(&D->inbox))
 		return false;
 	pthread_mutex_lock(&D->lock);
 	bool idle = D->root_done;
@@ -675,6 +744,11 @@ void plan_release(struct dest *D)
 	struct link_frame *fr;
 	while ((fr = mailbox_take(&D->inbox, 0)))
 		free(fr);
+	while (D->held) {
+		struct held_want *h = D->held;
+		D->held = h->next;
+		free(h);
+	}
 	while (D->tasks) {
 		struct task *t = D->tasks;
 		D->tasks = t->next;

@@ -202,6 +202,7 @@ static int part(struct dest *D, struct link_name *n, struct err *e)
 		struct stat st;
 		if (r == 0 && fstatat(sp.dirfd, sp.name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			n->ino = st.st_ino;
+		D->parted = true;
 		D->changed = true;
 	}
 	spot_close(D, &sp);

@@ -78,6 +78,15 @@ void dfile_free(struct dest *D, struct dfile *f)
 	ddir_done_one(D, dd);
 }
 
+/* Called with the lock held: true once when the planner waits for room. */
+static bool turn_over(struct dest *D)
+{
+	bool starved = D->wants_starved && D->wants_open < WANTS_IN_FLIGHT_MAX;
+	if (starved)
+		D->wants_starved = false;
+	return starved;
+}
+
 static void forget(struct dest *D, struct dfile *f)
 {
 	pthread_mutex_lock(&D->lock);
@@ -87,8 +96,11 @@ static void forget(struct dest *D, struct dfile *f)
 			D->wants_open--;
 	}
 	D->files_open--;
+	bool starved = turn_over(D);
 	pthread_cond_broadcast(&D->files_moved);
 	pthread_mutex_unlock(&D->lock);
+	if (starved)
+		dest_wake_planner(D);
 }
 
 void dfile_ready(struct dest *D, struct dfile *f)
@@ -108,8 +120,11 @@ void dfile_ready(struct dest *D, struct dfile *f)
 	if (D->ready_count++ == 0)
 		D->ready_since = (uint64_t)t.tv_sec;
 	D->ready_bytes += f->bytes;
+	bool starved = turn_over(D);
 	pthread_cond_broadcast(&D->files_moved);
 	pthread_mutex_unlock(&D->lock);
+	if (starved)
+		dest_wake_planner(D);
 }
 
 /* A file with which nothing is to be done after all. */

@@ -348,8 +348,10 @@ static size_t allowance(struct link *l, size_t n)
 	pthread_mutex_lock(&l->lock);
 	uint64_t now = now_ns();
 	double rate = (double)l->config.bwlimit;
-	l->tokens += (double)(now - l->tokens_at) * rate / 1e9;
-	l->tokens_at = now;
+	if (now > l->tokens_at) {
+		l->tokens += (double)(now - l->tokens_at) * rate / 1e9;
+		l->tokens_at = now;
+	}
 	double burst = rate / 10 > 32768 ? rate / 10 : 32768;
 	if (l->tokens > burst)
 		l->tokens = burst;
@@ -414,7 +416,7 @@ static bool tick(struct lane *ln, bool received, struct err *e)
 	ln->handshake_out = ln->t->handshake_out;
 	if (received)
 		l->last_rx = now;
-	if (ln->index == 0 && now - l->last_heartbeat > HEARTBEAT_SECONDS * 1000000000ull &&
+	if (ln->index == 0 && now > l->last_heartbeat + HEARTBEAT_SECONDS * 1000000000ull &&
 	    !l->is_down) {
 		struct buf b;
 		buf_init(&b, 64);
@@ -424,7 +426,8 @@ static bool tick(struct lane *ln, bool received, struct err *e)
 		buf_release(&b);
 		l->last_heartbeat = now;
 	}
-	if (now - l->last_rx > DEAD_SECONDS * 1000000000ull) {
+	/* Another lane may have heard something after this one looked at the clock. */
+	if (now > l->last_rx + DEAD_SECONDS * 1000000000ull) {
 		err_set(e, ERR_TIMEOUT, "peer silent for %d seconds", DEAD_SECONDS);
 		alive = false;
 	}
@@ -526,7 +529,10 @@ struct link *link_new(const struct link_config *c, struct transport *t)
 
 void link_add_lane(struct link *l, struct transport *t)
 {
-	if (l->lane_count < LANES_MAX)
+	pthread_mutex_lock(&l->lock);
+	bool room = l->lane_count < LANES_MAX && !l->is_down && !l->closing;
+	pthread_mutex_unlock(&l->lock);
+	if (room)
 		start_lane(l, t);
 	else
 		t->ops->free(t);
@@ -539,6 +545,21 @@ static void free_queue(struct out_queue *q)
 		q->first = f->next;
 		free(f);
 	}
+}
+
+struct transport *link_detach(struct link *l)
+{
+	pthread_mutex_lock(&l->lock);
+	struct lane *ln = l->lanes[0];
+	bool down = l->is_down;
+	l->closed = l->closing = true;
+	wake_lanes(l, true);
+	pthread_mutex_unlock(&l->lock);
+	pthread_join(ln->thread, NULL);
+	struct transport *t = down ? NULL : ln->t;
+	if (t)
+		ln->t = NULL;
+	return t;
 }
 
 void link_close(struct link *l)
@@ -567,7 +588,8 @@ void link_free(struct link *l)
 	link_close(l);
 	for (int i = 0; i < l->lane_count; i++) {
 		struct lane *ln = l->lanes[i];
-		ln->t->ops->free(ln->t);
+		if (ln->t)
+			ln->t->ops->free(ln->t);
 		close(ln->wake);
 		free(ln->staging);
 		free(ln->in);

@@ -44,6 +44,9 @@ struct link_config {
 struct link *link_new(const struct link_config *c, struct transport *t);
 /* Adds a bulk lane. Takes ownership of t. */
 void link_add_lane(struct link *l, struct transport *t);
+/* Stops lane 0 and hands its transport out, for whoever goes on with it as plain bytes; the link is
+ * then only fit for link_free(). NULL if it is down. */
+struct transport *link_detach(struct link *l);
 /* Ends all lanes and closes their transports; the counters are final then. */
 void link_close(struct link *l);
 /* link_close() if that was not done, then frees. Frames still held by the owner must have been

@@ -123,6 +123,8 @@ static int take_hello(struct opening *op, const struct link_frame *f, struct err
 	op->features &= m.features;
 	if (m.role != ROLE_SOURCE && m.role != ROLE_DESTINATION && m.role != ROLE_BULK)
 		return err_set(e, ERR_PROTOCOL, "peer announced role %u", m.role);
+	if (m.role == ROLE_BULK && op->dialled)
+		return err_set(e, ERR_PROTOCOL, "peer announced itself as a bulk connection");
 	if (m.role == (uint8_t)op->role)
 		return err_set(
 			e, ERR_PROTOCOL,
@@ -185,7 +187,7 @@ int run_open(struct link *l, struct mailbox *in, struct opening *op, struct run_
 		if (f->type == WIRE_HELLO && !greeted) {
 			r = take_hello(op, f, e);
 			greeted = true;
-			done = op->dialled;
+			done = op->dialled || op->peer_role == ROLE_BULK;
 		} else if (f->type == WIRE_OPTIONS && greeted && !op->dialled) {
 			r = take_options(o, f, e);
 			done = true;

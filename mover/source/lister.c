@@ -607,7 +607,7 @@ static int answer_done(struct source *s, const struct link_frame *f, struct err 
 	if (msg_done_decode(&m, f->payload, f->length, e) < 0)
 		return -1;
 	pthread_mutex_lock(&s->lock);
-	while (s->jobs_open && s->failure.code == ERR_OK && !mailbox_closed(&s->control))
+	while (s->jobs_open && s->failure.code == ERR_OK && !s->stopping)
 		pthread_cond_wait(&s->jobs_done, &s->lock);
 	pthread_mutex_unlock(&s->lock);
 	take_left(s);

@@ -82,6 +82,9 @@ void job_free(struct source *s, struct job *j)
 int source_push_job(struct source *s, struct job *j)
 {
 	pthread_mutex_lock(&s->lock);
+	while (s->stream_jobs >= STREAM_JOBS_MAX && !s->stopping)
+		pthread_cond_wait(&s->jobs_done, &s->lock);
+	s->stream_jobs++;
 	s->jobs_open++;
 	pthread_mutex_unlock(&s->lock);
 	if (queue_push(&s->jobs, j, 1) == QUEUE_OK)
@@ -116,6 +119,10 @@ static void down(void *owner, const struct err *why)
 	mailbox_close(&s->control);
 	mailbox_close(&s->listing);
 	queue_close(&s->jobs);
+	pthread_mutex_lock(&s->lock);
+	s->stopping = true;
+	pthread_cond_broadcast(&s->jobs_done);
+	pthread_mutex_unlock(&s->lock);
 	for (unsigned i = 0; i < s->worker_count; i++)
 		mailbox_close(&s->workers[i].sums);
 }
@@ -183,12 +190,25 @@ static int take_begin_ok(struct source *s, const struct msg_begin_ok *m, struct 
 	s->tree.source = true;
 	s->tree.counting = true;
 	s->tree.one_file_system = s->c->options->flags & OPT_ONE_FILE_SYSTEM;
-	s->tree.racy_from = m->state & DESTINATION_HAS_RECORD ? m->last_clock - 60 : INT64_MAX;
+	/* Where content has to be looked at in any case, every file counts as too young for its
+	 * time to say anything, and nothing is pruned. */
+	bool look = (s->c->options->flags & OPT_CHECKSUM) || !(m->mask & ATTR_TIMES);
+	bool record = m->state & DESTINATION_HAS_RECORD;
+	s->tree.racy_from = look ? INT64_MIN : record ? m->last_clock - 60 : INT64_MAX;
 	s->tree.problem = tree_problem;
 	s->tree.mount = tree_mount;
 	s->tree.stop = tree_stop;
 	s->tree.owner = s;
 	return tree_init(&s->tree, e);
+}
+
+static void begin_lanes(struct source *s, const struct msg_begin_ok *ok)
+{
+	if (s->c->dialled)
+		s->dialler = bulk_dial(s->link, ok->token, s->c->more_lanes, s->c->dial_more,
+				       s->c->dial_owner);
+	else
+		s->door = bulk_open(s->link, ok->token);
 }
 
 /* A frame that main makes for the lister. */
@@ -270,11 +290,13 @@ static int take_want(struct source *s, const struct link_frame *f, struct err *e
 	pthread_mutex_lock(&s->lock);
 	s->jobs_open++;
 	pthread_mutex_unlock(&s->lock);
-	if (queue_try_push(&s->jobs, j, 1) != QUEUE_OK) {
-		job_free(s, j);
-		return err_set(e, ERR_PROTOCOL, "the destination asked for too many files at once");
-	}
-	return 0;
+	enum queue_result q = queue_try_push(&s->jobs, j, 1);
+	if (q == QUEUE_OK)
+		return 0;
+	job_free(s, j);
+	if (q == QUEUE_CLOSED)
+		return err_set(e, ERR_CONNECT, "connection closed");
+	return err_set(e, ERR_PROTOCOL, "the destination asked for too many files at once");
 }
 
 static int print_item(struct source *s, const struct msg_item *m, struct err *e)
@@ -393,7 +415,8 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 			r = s->tree.cache && !e->code ? err_set(e, ERR_PROTOCOL, "BEGIN_OK twice")
 						      : -1;
 		else
-			tell_lister(s, WIRE_ROOT, ok.state & DESTINATION_EMPTY);
+			begin_lanes(s, &ok),
+				tell_lister(s, WIRE_ROOT, ok.state & DESTINATION_EMPTY);
 		break;
 	case WIRE_DIR_OPEN:
 		r = open_dir(s, f, e);
@@ -437,6 +460,8 @@ static int session(struct source *s, struct run_result *result, struct err *e)
 	struct opening op = {.role = ROLE_SOURCE, .dialled = s->c->dialled};
 	if (run_open(s->link, &s->control, &op, s->c->options, OPENING_TIMEOUT_MS, e) < 0)
 		return -1;
+	if (op.peer_role == ROLE_BULK)
+		return bulk_serve(s->link, &s->control, e);
 	hash_key_init(&s->key, op.nonce, op.peer_nonce);
 	if (open_root(s, e) < 0)
 		return -1;
@@ -550,6 +575,8 @@ void source_run(const struct source_config *c, struct transport *t, struct run_r
 	result->files_changed = c->stats->files_changed;
 	result->skipped_mounts = c->stats->skipped_mounts;
 	memcpy(result->dropped, s->tree.dropped, sizeof result->dropped);
+	bulk_close(s->door);
+	bulk_dial_end(s->dialler);
 	stop_threads(s);
 	link_close(s->link);
 	result->wire = link_counters(s->link);

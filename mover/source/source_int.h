@@ -10,13 +10,20 @@
 #ifndef SCRIBE_SOURCE_INT_H
 #define SCRIBE_SOURCE_INT_H
 
+#include "bulk.h"
 #include "codec.h"
 #include "ptrmap.h"
 #include "queue.h"
 #include "source.h"
 #include "tree.h"
 
-enum { LINES_HELD_MAX = 1 << 16, WORKERS_MAX = 4, JOBS_MAX = 4608, READ_TRIES = 3 };
+enum {
+	LINES_HELD_MAX = 1 << 16,
+	WORKERS_MAX = 4,
+	STREAM_JOBS_MAX = 1024,
+	JOBS_MAX = WANTS_IN_FLIGHT_MAX + 1024,
+	READ_TRIES = 3
+};
 
 /* One file to be read. */
 struct job {
@@ -67,6 +74,8 @@ struct source {
 	struct worker workers[WORKERS_MAX];
 	unsigned worker_count;
 	pthread_t lister;
+	struct bulk_door *door;
+	struct bulk_dialler *dialler;
 	int64_t clock; /* own clock when the run began */
 	uint32_t clock_ns;
 	bool verifying;    /* lister only: mark what changed since the run began */
@@ -77,7 +86,10 @@ struct source {
 	struct left_path *left; /* to be left out when the final digest is made */
 	struct h128 content;    /* sum over the files sent whole */
 	struct err failure;     /* first fatal error of any thread */
+	unsigned stream_jobs;   /* of them, those a stream made: bounded, so that room is left for
+				   requests */
 	uint64_t jobs_open;     /* jobs queued or being read */
+	bool stopping;
 	pthread_cond_t jobs_done;
 	/* Guarded by events_lock: callbacks come one at a time. */
 	pthread_mutex_t events_lock;

@@ -384,6 +384,14 @@ static void job_over(struct source *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void stream_job_over(struct source *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->stream_jobs--;
+	pthread_cond_broadcast(&s->jobs_done);
+	pthread_mutex_unlock(&s->lock);
+}
+
 void *worker_main(void *arg)
 {
 	struct worker *w = arg;
@@ -403,8 +411,11 @@ void *worker_main(void *arg)
 		if (q == QUEUE_CLOSED)
 			break;
 		if (q == QUEUE_OK) {
+			bool streamed = ((struct job *)item)->stream;
 			r = run_job(w, item, &e);
 			job_free(s, item);
+			if (streamed)
+				stream_job_over(s);
 			packed_jobs++;
 		} else {
 			r = flush_pack(w, &e);
