@@ -353,6 +353,7 @@ static int make_dir(struct dest *D, struct ddir *dd, struct visit *v, const stru
 		    uint8_t own_type, bool streaming, struct err *e)
 {
 	struct err why;
+	bool dead = false;
 	struct dir *d = NULL;
 	if (dry(D)) {
 		d = dirs_name_only(D->dirs, dd->d, en->name);
@@ -380,10 +381,12 @@ static int make_dir(struct dest *D, struct ddir *dd, struct visit *v, const stru
 				return 0;
 			/* The stream goes on below it: what comes is taken note of and dropped. */
 			d = dirs_name_only(D->dirs, dd->d, en->name);
+			dead = true;
 		}
 	}
-	struct ddir *child = ddir_new(D, dd, d, &en->meta);
-	child->touched = true;
+	struct ddir *child = ddir_new(D, dd, d, dead ? NULL : &en->meta);
+	child->touched = !dead;
+	child->dead = dead;
 	if (streaming) {
 		D->stream_at = child;
 		return 0;

@@ -29,6 +29,7 @@ struct ddir {
 	/* Guarded by dest.lock. */
 	unsigned pending; /* own listing, child directories and files that are open */
 	bool touched;     /* something in it changed: times must be set again */
+	bool dead;        /* could not be made: what comes for it is dropped */
 	struct ddir *next;
 };
 
@@ -71,6 +72,9 @@ struct dfile {
 	struct h128 content;
 	struct err why;          /* why it is broken */
 	struct msg_file_end end; /* meta copied to `meta` */
+	/* Guarded by dest.lock. */
+	unsigned users; /* writers that hold it */
+	bool claimed;   /* somebody concludes it; nobody may find it any more */
 	/* Owned by whoever holds the list it is on. */
 	struct dfile *next;
 	struct h128 term; /* what it adds to the content sum */
@@ -87,8 +91,7 @@ struct held_want {
 /* A name that the source does not have. */
 struct deletion {
 	struct deletion *next;
-	struct ddir *dd; /* keeps nothing open; valid until the end of the run */
-	struct dir *d;   /* a reference */
+	struct dir *d; /* a reference */
 	char *name;
 	size_t name_len;
 };

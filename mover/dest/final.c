@@ -153,9 +153,9 @@ static enum err_code outcome(const struct dest *D, const struct msg_source_final
 			 (unsigned long long)(D->mismatches + D->broken_files));
 		return ERR_VERIFY;
 	}
-	if (st->files_failed) {
-		snprintf(text, cap, "%llu entries could not be replicated",
-			 (unsigned long long)st->files_failed);
+	uint64_t failed = st->files_failed + m->failed;
+	if (failed) {
+		snprintf(text, cap, "%llu entries could not be replicated", (unsigned long long)failed);
 		return ERR_PARTIAL;
 	}
 	if (D->delete_limit) {
@@ -218,7 +218,7 @@ static int commit(struct dest *D, const struct tree_sum *own, struct h128 root_h
 				   .bytes_total = own->bytes,
 				   .files_transferred = st->files_transferred,
 				   .files_deleted = st->files_deleted,
-				   .files_failed = st->files_failed,
+				   .files_failed = st->files_failed + m->failed,
 				   .bytes_literal = st->bytes_literal,
 				   .bytes_matched = st->bytes_matched,
 				   .bytes_written = st->bytes_written,

@@ -399,7 +399,6 @@ static void plan_deletion(struct dest *D, struct ddir *dd, struct bytes name)
 		return;
 	tree_touch(&D->tree, dd->d);
 	struct deletion *del = mem_alloc(1, sizeof *del);
-	del->dd = D->root;
 	del->d = dir_ref(D->dirs, dd->d);
 	del->name = mem_dup(name.p, name.n);
 	del->name_len = name.n;
@@ -466,6 +465,23 @@ static int take_reply(struct dest *D, const struct msg_entries *m, struct err *e
 	return m->last ? listing_over(D, m->req, rq, e) : 0;
 }
 
+/* An entry of a stream below a directory that could not be made: only its place is kept. */
+static void drop_streamed(struct dest *D, struct ddir *dd, const struct entry *en)
+{
+	if (en->meta.type == ENTRY_DIR) {
+		struct ddir *child =
+			ddir_new(D, dd, dirs_name_only(D->dirs, dd->d, en->name), NULL);
+		child->dead = true;
+		D->stream_at = child;
+	} else if (en->flags & ENTRY_STREAM) {
+		struct dfile *f = dfile_new(dd, en, en->fid);
+		err_set(&f->why, ERR_PARTIAL, "its directory could not be made");
+		f->broken = true;
+		f->group = 0;
+		dfile_publish(D, f);
+	}
+}
+
 /* One step down into or up out of a directory of the running stream. */
 static int take_stream(struct dest *D, const struct msg_entries *m, struct err *e)
 {
@@ -502,6 +518,10 @@ static int take_stream(struct dest *D, const struct msg_entries *m, struct err *
 		if (c.bad || tree_hidden(dd->d, en.name)) {
 			r = err_set(e, ERR_PROTOCOL, "the source sent a malformed stream");
 			break;
+		}
+		if (dd->dead) {
+			drop_streamed(D, dd, &en);
+			continue;
 		}
 		if (held != dd && !(D->o->flags & OPT_DRY_RUN)) {
 			if (held)
@@ -742,8 +762,14 @@ void plan_release(struct dest *D)
 		dfile_free(D, f);
 	}
 	struct link_frame *fr;
-	while ((fr = mailbox_take(&D->inbox, 0)))
+	while ((fr = mailbox_take(&D->inbox, 0))) {
+		struct dfile *f = NULL;
+		if (fr->channel == FRAME_LOCAL && fr->type == WIRE_WANT)
+			memcpy(&f, fr->payload, sizeof f);
+		if (f)
+			dfile_free(D, f);
 		free(fr);
+	}
 	while (D->held) {
 		struct held_want *h = D->held;
 		D->held = h->next;

@@ -217,7 +217,7 @@ static int delete_one(struct dest *D, struct remover *r, struct deletion *del, s
 	restore_time(&kept);
 	dir_unpin(D->dirs, del->d);
 	if (result < 0)
-		dest_entry_failed(D, del->dd, name, &why, (struct h128){0});
+		dest_entry_failed(D, &(struct ddir){.d = del->d}, name, &why, (struct h128){0});
 	else if (r->stays)
 		tree_leave_out(&D->tree, del->d, name, LEFT_OUT_WHOLE);
 	r->stays = false;

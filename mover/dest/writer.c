@@ -166,6 +166,9 @@ static void drop(struct dest *D, struct dfile *f, const struct err *why, bool si
 		pthread_mutex_lock(&D->lock);
 		D->broken_files++;
 		pthread_mutex_unlock(&D->lock);
+	} else if (f->dd->dead) {
+		/* Its directory was reported and left out as a whole. */
+		D->c->stats->files_failed++;
 	} else if (silent) {
 		dest_left_out(D, f->dd, name_of(f), (struct h128){0}, true);
 	} else {
@@ -193,10 +196,41 @@ static struct dfile *find_file(struct dest *D, uint64_t fid, struct err *e)
 	int r = 0;
 	while (!(f = ptrmap_get(&D->files, fid)) && !D->stopping && r != ETIMEDOUT)
 		r = pthread_cond_timedwait(&D->files_moved, &D->lock, &until);
+	if (f)
+		f->users++;
 	pthread_mutex_unlock(&D->lock);
 	if (!f)
 		err_set(e, ERR_PROTOCOL, "the source sent content of a file it never listed");
 	return f;
+}
+
+static void put_file(struct dest *D, struct dfile *f)
+{
+	pthread_mutex_lock(&D->lock);
+	f->users--;
+	if (f->claimed)
+		pthread_cond_broadcast(&D->files_moved);
+	pthread_mutex_unlock(&D->lock);
+}
+
+/* Makes the caller, who holds a reference, the one that concludes the file: nobody finds it any
+ * more, and whoever still holds it has let go. False if another one was first; the reference is
+ * given back then. */
+static bool claim(struct dest *D, struct dfile *f)
+{
+	pthread_mutex_lock(&D->lock);
+	bool first = !f->claimed;
+	if (first) {
+		f->claimed = true;
+		ptrmap_remove(&D->files, f->fid);
+		while (f->users > 1)
+			pthread_cond_wait(&D->files_moved, &D->lock);
+	} else {
+		f->users--;
+		pthread_cond_broadcast(&D->files_moved);
+	}
+	pthread_mutex_unlock(&D->lock);
+	return first;
 }
 
 static int open_temp(struct dest *D, struct dfile *f, struct err *e)
@@ -306,7 +340,6 @@ static int put_data(struct dest *D, struct dfile *f, const uint8_t *p, size_t n,
 		return err_sys(e, ERR_FAILURE, "cannot write");
 	D->c->stats->ns_write += run_now_ns() - since;
 	D->c->stats->bytes_written += n;
-	f->covered += n;
 	f->bytes += n;
 	return 0;
 }
@@ -323,7 +356,6 @@ static int put_hole(struct dest *D, struct dfile *f, uint64_t offset, uint64_t n
 	} else if (f->way == WAY_CLONE && sys_punch(f->fd, offset, n) < 0) {
 		return err_sys(e, ERR_FAILURE, "cannot punch a hole");
 	}
-	f->covered += n;
 	return 0;
 }
 
@@ -335,7 +367,6 @@ static int put_copy(struct dest *D, struct dfile *f, uint64_t dst, uint64_t src,
 			       "the source refers to content the old file does not have");
 	if (open_way(D, f, e) < 0)
 		return -1;
-	f->covered += n;
 	f->matched += n;
 	if (f->way == WAY_JOURNAL && dst == src)
 		return 0;
@@ -486,6 +517,14 @@ static int take_pack_item(struct writer *w, struct cursor *c, struct err *e)
 	if (!f)
 		return -1;
 	struct err why = {0};
+	if (!claim(D, f))
+		return err_set(e, ERR_PROTOCOL, "the source sent a file twice");
+	if (f->way != WAY_NONE || f->covered || f->ended)
+		return err_set(e, ERR_PROTOCOL, "the source sent a file in two ways");
+	if (f->broken) {
+		drop(D, f, &f->why, true);
+		return 0;
+	}
 	if (status != FILE_OK) {
 		err_set(&why, ERR_CHANGED, "not sent by the source");
 		drop(D, f, &why, true);
@@ -524,23 +563,22 @@ static int take_pack(struct writer *w, const struct link_frame *fr, struct err *
 	return 0;
 }
 
-/* After the last range and the end have come, in whatever order. Called with f->lock held; releases
- * it. */
-static void advance(struct writer *w, struct dfile *f)
+/* After something came for the file: once the end and everything it counts are here, in whatever
+ * order, the file is concluded. Called with f->lock held; releases it and the reference. */
+static int advance(struct writer *w, struct dfile *f, struct err *e)
 {
 	struct dest *D = w->D;
-	bool over =
-		f->ended && (f->end.status != FILE_OK || f->broken || f->covered == f->end.size);
-	bool lied = f->ended && !over && f->covered > f->end.size;
+	bool over = f->ended && f->covered == f->end.covered;
+	bool lied = f->ended && (f->covered > f->end.covered ||
+				 (f->end.status == FILE_OK && f->end.covered != f->end.size));
 	pthread_mutex_unlock(&f->lock);
-	if (lied) {
-		struct err why;
-		err_set(&why, ERR_PROTOCOL, "the source sent overlapping ranges");
-		dest_fail(D, &why);
-		return;
+	if (!over || lied) {
+		put_file(D, f);
+		return lied ? err_set(e, ERR_PROTOCOL, "the source sent ranges that do not add up")
+			    : 0;
 	}
-	if (!over)
-		return;
+	if (!claim(D, f))
+		return err_set(e, ERR_PROTOCOL, "the source ended a file twice");
 	struct err gone = {0};
 	if (f->end.status == FILE_SAME || f->end.status == FILE_DIFFERS) {
 		f->same = f->end.status == FILE_SAME;
@@ -555,6 +593,7 @@ static void advance(struct writer *w, struct dfile *f)
 		D->c->stats->bytes_matched += f->matched;
 		conclude(w, f, f->end.content);
 	}
+	return 0;
 }
 
 static void note(struct dfile *f, const struct err *why)
@@ -588,12 +627,10 @@ static int take_segment(struct writer *w, const struct link_frame *fr, struct er
 	pthread_mutex_lock(&f->lock);
 	struct err why = {0};
 	w->D->c->stats->bytes_literal += body.n;
-	if (f->broken)
-		f->covered += body.n;
-	else if (put_data(w->D, f, body.p, body.n, m.offset, &why) < 0)
+	f->covered += body.n;
+	if (!f->broken && put_data(w->D, f, body.p, body.n, m.offset, &why) < 0)
 		note(f, &why);
-	advance(w, f);
-	return 0;
+	return advance(w, f, e);
 }
 
 static int take_ranges(struct writer *w, const struct link_frame *fr, struct err *e)
@@ -617,13 +654,13 @@ static int take_ranges(struct writer *w, const struct link_frame *fr, struct err
 		int r = f->broken            ? 0
 			: kind == RANGE_COPY ? put_copy(w->D, f, dst, src, n, &why)
 					     : put_hole(w->D, f, dst, n, &why);
-		if (f->broken)
-			f->covered += n;
+		f->covered += n;
 		if (r < 0)
 			note(f, &why);
 	}
 	bool bad = c.bad || cursor_left(&c);
-	advance(w, f);
+	if (advance(w, f, e) < 0)
+		return -1;
 	return bad ? err_set(e, ERR_PROTOCOL, "the source sent malformed ranges") : 0;
 }
 
@@ -632,18 +669,22 @@ static int take_end(struct writer *w, const struct link_frame *fr, struct err *e
 	struct msg_file_end m;
 	if (msg_file_end_decode(&m, fr->payload, fr->length, e) < 0)
 		return -1;
+	if (m.status > FILE_DIFFERS)
+		return err_set(e, ERR_PROTOCOL, "the source sent an unknown file status");
 	struct dfile *f = find_file(w->D, m.fid, e);
 	if (!f)
 		return -1;
-	if (m.status > FILE_DIFFERS || (m.status == FILE_OK && take_meta(f, m.meta, m.size, e) < 0))
-		return e->code ? -1
-			       : err_set(e, ERR_PROTOCOL, "the source sent an unknown file status");
 	pthread_mutex_lock(&f->lock);
+	bool twice = f->ended;
+	if (twice || (m.status == FILE_OK && take_meta(f, m.meta, m.size, e) < 0)) {
+		pthread_mutex_unlock(&f->lock);
+		put_file(w->D, f);
+		return twice ? err_set(e, ERR_PROTOCOL, "the source ended a file twice") : -1;
+	}
 	f->end = m;
 	f->end.meta = (struct bytes){0};
 	f->ended = true;
-	advance(w, f);
-	return 0;
+	return advance(w, f, e);
 }
 
 void *writer_main(void *arg)

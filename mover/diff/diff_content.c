@@ -173,11 +173,13 @@ static int compare_holes(struct diff_job *job, struct side s[2], int from, uint6
 /* Compares two opened files as far as both go, and makes sure that they stayed as they were. */
 static void compare_open(struct diff_job *job, struct side s[2], uint64_t size)
 {
-	if (diff_wants(job, TREEDIFF_CONTENT))
-		compare_bytes(job, s, size);
+	/* Holes first: reading may make a file system (XFS, over space set aside for sharing) take cached
+	 * pages of a hole for data. */
 	if (diff_wants(job, TREEDIFF_HOLES) && compare_holes(job, s, 0, size) == 1 &&
 	    job->opt->exact_holes)
 		compare_holes(job, s, 1, size);
+	if (diff_wants(job, TREEDIFF_CONTENT))
+		compare_bytes(job, s, size);
 	for (int i = 0; i < 2; i++) {
 		struct statx now;
 		if (diff_stat_fd(s[i].fd, &now) < 0)

@@ -637,7 +637,8 @@ static int answer_done(struct source *s, const struct link_frame *f, struct err 
 			 .digest_flags = sum.d.flags,
 			 .root_hash = tree_root_hash(&it.meta, &sum, links, content),
 			 .content = content, .links = links, .entries = sum.entries,
-			 .bytes = sum.bytes, .changed = s->c->stats->files_changed);
+			 .bytes = sum.bytes, .failed = s->c->stats->files_failed,
+			 .changed = s->c->stats->files_changed);
 }
 
 static int answer_stream(struct source *s, const struct link_frame *f, struct err *e)

@@ -105,7 +105,6 @@ static int hold(struct patch *p, bool hole, uint64_t dst, uint64_t src, uint64_t
 {
 	if (p->probing)
 		return 0;
-	p->covered += n;
 	if (p->held.length && p->held.hole == hole && p->held.dst + p->held.length == dst &&
 	    (hole || p->held.src + p->held.length == src)) {
 		p->held.length += n;
@@ -134,7 +133,7 @@ static int leaf_same(struct patch *p, uint64_t leaf, size_t n, struct h128 own, 
 
 int patch_literal(struct patch *p, uint64_t from, uint64_t to, struct err *e)
 {
-	return worker_send_range(p->w, p->j, p->fd, from, to, NULL, &p->covered, e);
+	return worker_send_range(p->w, p->j, p->fd, from, to, NULL, e);
 }
 
 static size_t leaf_length(uint64_t size, uint64_t index)
@@ -588,11 +587,11 @@ static int patch(struct patch *p, struct err *e)
 	struct err why = {0};
 	int same = j->mode == WANT_COMPARE ? probe(p, &why) : 0;
 	if (same > 0)
-		return worker_send_end(w, j, FILE_SAME, 0, p->size, 0, none, NULL, e);
+		return worker_send_end(w, j, FILE_SAME, 0, p->size, none, NULL, e);
 	if (same == 0 && (w->s->c->options->flags & OPT_DRY_RUN))
-		return worker_send_end(w, j, FILE_DIFFERS, 0, p->size, 0, none, NULL, e);
+		return worker_send_end(w, j, FILE_DIFFERS, 0, p->size, none, NULL, e);
 	if (same == 0 && describe(p, &why) == 0)
-		return worker_finish(w, j, p->fd, p->content, p->covered, e);
+		return worker_finish(w, j, p->fd, p->content, e);
 	if (why.code != ERR_PARTIAL && why.code != ERR_CHANGED) {
 		*e = why;
 		return -1;
@@ -601,7 +600,7 @@ static int patch(struct patch *p, struct err *e)
 	source_leave_out(w->s, j->dir, name);
 	source_issue(w->s, ISSUE_FAILED, why.code, why.sys, j->dir, name, why.msg);
 	return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED, why.sys,
-			       p->size, p->covered, none, NULL, e);
+			       p->size, none, NULL, e);
 }
 
 int worker_send_patch(struct worker *w, struct job *j, int fd, struct err *e)

@@ -21,7 +21,6 @@ struct patch {
 	int fd;
 	uint64_t size;         /* of the source file */
 	struct h128 content;   /* sum of leaf terms of the source file */
-	uint64_t covered;      /* bytes described so far, held copy included */
 	struct buf sums;       /* the destination's last answer */
 	struct buf windows;    /* its digests of the windows now compared */
 	uint8_t *window_raw;   /* scratch: the leaf hashes of one window */

@@ -31,8 +31,9 @@ struct job {
 	struct dir *dir; /* a reference */
 	char *name;      /* owned */
 	size_t name_len;
-	uint8_t mode; /* enum want_mode */
-	bool stream;  /* listed by us: its meta travels again only if it changed since */
+	uint8_t mode;  /* enum want_mode */
+	uint64_t sent; /* bytes described to the destination so far */
+	bool stream;   /* listed by us: its meta travels again only if it changed since */
 	int64_t ctime;
 	uint32_t ctime_ns;
 	uint64_t basis_size;
@@ -109,15 +110,13 @@ int worker_send_file(struct worker *w, struct job *j, int fd, struct err *e);
 /* Sends what differs from the destination's basis. */
 int worker_send_patch(struct worker *w, struct job *j, int fd, struct err *e);
 /* Ends a file whose ranges were sent: checks that it was one version, sends the end. */
-int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, uint64_t covered,
-		  struct err *e);
+int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, struct err *e);
 /* One range of the file as segments and holes; adds the leaf terms to *sum when that is not NULL.
  */
 int worker_send_range(struct worker *w, struct job *j, int fd, uint64_t from, uint64_t to,
-		      struct h128 *sum, uint64_t *covered, struct err *e);
+		      struct h128 *sum, struct err *e);
 int worker_send_end(struct worker *w, struct job *j, enum file_status status, int error,
-		    uint64_t size, uint64_t covered, struct h128 content, const struct meta *meta,
-		    struct err *e);
+		    uint64_t size, struct h128 content, const struct meta *meta, struct err *e);
 int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, uint64_t offset,
 		   struct err *e);
 int worker_hole(struct worker *w, struct job *j, uint64_t offset, uint64_t length, struct err *e);

@@ -39,6 +39,7 @@ int worker_segment(struct worker *w, struct job *j, const uint8_t *p, size_t n, 
 	buf_clear(&w->frame);
 	msg_segment_encode(&m, &w->frame);
 	w->s->c->stats->bytes_literal += n;
+	j->sent += n;
 	return link_send(w->s->link, WIRE_SEGMENT, &w->frame, e);
 }
 
@@ -53,6 +54,7 @@ static int send_range(struct worker *w, struct job *j, uint8_t kind, uint64_t ds
 		put_var(&b, src);
 	put_var(&b, length);
 	struct msg_ranges m = {.fid = j->fid, .ranges = {.p = raw, .n = b.len}};
+	j->sent += length;
 	buf_clear(&w->frame);
 	msg_ranges_encode(&m, &w->frame);
 	return link_send(w->s->link, WIRE_RANGES, &w->frame, e);
@@ -71,8 +73,7 @@ int worker_copy(struct worker *w, struct job *j, uint64_t dst, uint64_t src, uin
 }
 
 int worker_send_end(struct worker *w, struct job *j, enum file_status status, int error,
-		    uint64_t size, uint64_t covered, struct h128 content, const struct meta *meta,
-		    struct err *e)
+		    uint64_t size, struct h128 content, const struct meta *meta, struct err *e)
 {
 	CLEANUP_BUF struct buf mb;
 	buf_init(&mb, META_BYTES_MAX);
@@ -82,7 +83,7 @@ int worker_send_end(struct worker *w, struct job *j, enum file_status status, in
 				 .status = (uint8_t)status,
 				 .error = (uint64_t)error,
 				 .size = size,
-				 .covered = covered,
+				 .covered = j->sent,
 				 .content = content,
 				 .meta = {.p = mb.data, .n = mb.len}};
 	buf_clear(&w->frame);
@@ -132,7 +133,7 @@ static int send_chunk(struct worker *w, struct job *j, size_t n, uint64_t offset
 }
 
 int worker_send_range(struct worker *w, struct job *j, int fd, uint64_t from, uint64_t to,
-		      struct h128 *sum, uint64_t *covered, struct err *e)
+		      struct h128 *sum, struct err *e)
 {
 	uint64_t at = from;
 	uint64_t hole = 0; /* bytes of hole that end at `at` and are not yet sent */
@@ -175,7 +176,6 @@ int worker_send_range(struct worker *w, struct job *j, int fd, uint64_t from, ui
 	}
 	if (hole && worker_hole(w, j, to - hole, hole, e) < 0)
 		return -1;
-	*covered += to - from;
 	return 0;
 }
 
@@ -299,8 +299,7 @@ static bool prefix_holds(struct worker *w, int fd, uint64_t size, struct h128 se
 	return h128_equal(sum, sent);
 }
 
-int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, uint64_t covered,
-		  struct err *e)
+int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, struct err *e)
 {
 	struct stat st;
 	uint64_t size = w->item.meta.size;
@@ -308,12 +307,11 @@ int worker_finish(struct worker *w, struct job *j, int fd, struct h128 sum, uint
 	    (!same_version(&w->item, &st) &&
 	     ((uint64_t)st.st_size < size || !prefix_holds(w, fd, size, sum)))) {
 		failed(w, j, ERR_CHANGED, 0, "changed while it was read");
-		return worker_send_end(w, j, FILE_CHANGED, 0, size, covered, (struct h128){0}, NULL,
-				       e);
+		return worker_send_end(w, j, FILE_CHANGED, 0, size, (struct h128){0}, NULL, e);
 	}
 	struct h128 content = hash_content(size, sum);
 	count_sent(w, j, content);
-	return worker_send_end(w, j, FILE_OK, 0, size, covered, content, fresh_meta(w, j), e);
+	return worker_send_end(w, j, FILE_OK, 0, size, content, fresh_meta(w, j), e);
 }
 
 int worker_send_file(struct worker *w, struct job *j, int fd, struct err *e)
@@ -321,20 +319,18 @@ int worker_send_file(struct worker *w, struct job *j, int fd, struct err *e)
 	if (w->item.meta.size <= PACK_FILE_MAX)
 		return send_small(w, j, fd, e);
 	struct h128 sum = {0};
-	uint64_t covered = 0;
 	struct err why = {0};
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
-	if (worker_send_range(w, j, fd, 0, w->item.meta.size, &sum, &covered, &why) < 0) {
+	if (worker_send_range(w, j, fd, 0, w->item.meta.size, &sum, &why) < 0) {
 		if (why.code != ERR_PARTIAL && why.code != ERR_CHANGED) {
 			*e = why;
 			return -1;
 		}
 		failed(w, j, why.code, why.sys, why.msg);
 		return worker_send_end(w, j, why.code == ERR_CHANGED ? FILE_CHANGED : FILE_FAILED,
-				       why.sys, w->item.meta.size, covered, (struct h128){0}, NULL,
-				       e);
+				       why.sys, w->item.meta.size, (struct h128){0}, NULL, e);
 	}
-	return worker_finish(w, j, fd, sum, covered, e);
+	return worker_finish(w, j, fd, sum, e);
 }
 
 static int open_source(struct worker *w, const struct job *j, struct err *e)
@@ -361,7 +357,7 @@ static int run_job(struct worker *w, struct job *j, struct err *e)
 			    why.sys == ENOTDIR;
 		failed(w, j, gone ? ERR_CHANGED : ERR_PARTIAL, why.sys,
 		       gone ? "vanished" : why.msg);
-		return worker_send_end(w, j, gone ? FILE_GONE : FILE_FAILED, why.sys, 0, 0,
+		return worker_send_end(w, j, gone ? FILE_GONE : FILE_FAILED, why.sys, 0,
 				       (struct h128){0}, NULL, e);
 	}
 	int r = attr_read(&w->item, fd, NULL, &w->s->mask, &why);
@@ -369,7 +365,7 @@ static int run_job(struct worker *w, struct job *j, struct err *e)
 		failed(w, j, r == ATTR_ERROR ? ERR_PARTIAL : ERR_CHANGED, why.sys,
 		       r == ATTR_ERROR ? why.msg : "is no regular file any more");
 		return worker_send_end(w, j, r == ATTR_ERROR ? FILE_FAILED : FILE_GONE, why.sys, 0,
-				       0, (struct h128){0}, NULL, e);
+				       (struct h128){0}, NULL, e);
 	}
 	if (j->mode != WANT_FULL)
 		return worker_send_patch(w, j, fd, e);

@@ -150,3 +150,15 @@ def umask(value):
         yield
     finally:
         os.umask(old)
+
+
+def filesystem_type(path):
+    """The type of the filesystem that holds path, as in /proc/self/mountinfo; "" if unknown."""
+    device = os.stat(path).st_dev
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as table:
+        for line in table:
+            fields = line.split()
+            if fields[2] == wanted:
+                return fields[fields.index("-") + 1]
+    return ""
