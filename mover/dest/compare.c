@@ -571,6 +571,14 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 		bool basis = own->size >= BASIS_MIN && en->meta.size >= BASIS_MIN;
 		return want_file(D, dd, v, en, ENTRY_FILE, basis ? WANT_PATCH : WANT_FULL, e);
 	}
+	/* Attributes of a shared inode are set when its first name comes, whenever its content is through. */
+	if (differs && look && own->size && own_shared(D)) {
+		line(D, '.', code + 2, dd, en);
+		int r = fix_meta(D, dd, v, en);
+		if (r < 0)
+			return r;
+		differs = false;
+	}
 	if (look && own->size)
 		return want_file(D, dd, v, en, ENTRY_FILE, WANT_COMPARE, e);
 	if (!differs)
