@@ -69,7 +69,7 @@ void item_void(struct dest *D, uint64_t seq)
 static int delete_lines(struct dest *D, struct dir *d, struct bytes name)
 {
 	struct err why;
-	struct dir *child = dirs_child(D->dirs, d, name, &why);
+	struct dir *child = d->depth < TREE_DEPTH_MAX ? dirs_child(D->dirs, d, name, &why) : NULL;
 	struct visit v;
 	struct scan sc = {.fd = -1};
 	CLEANUP_ITEM struct item it;
@@ -571,7 +571,8 @@ static int same_file(struct dest *D, struct ddir *dd, struct visit *v, const str
 		bool basis = own->size >= BASIS_MIN && en->meta.size >= BASIS_MIN;
 		return want_file(D, dd, v, en, ENTRY_FILE, basis ? WANT_PATCH : WANT_FULL, e);
 	}
-	/* Attributes of a shared inode are set when its first name comes, whenever its content is through. */
+	/* Attributes of a shared inode are set when its first name comes, whenever its content is
+	 * through. */
 	if (differs && look && own->size && own_shared(D)) {
 		line(D, '.', code + 2, dd, en);
 		int r = fix_meta(D, dd, v, en);

@@ -494,7 +494,8 @@ void dest_run(const struct dest_config *c, struct transport *t, struct run_resul
 		result->err = D->failure.code ? D->failure : e;
 		pthread_mutex_unlock(&D->lock);
 	}
-	result->files_failed = c->stats->files_failed;
+	if (result->files_failed < c->stats->files_failed)
+		result->files_failed = c->stats->files_failed;
 	result->files_deleted = c->stats->files_deleted;
 	memcpy(result->dropped, D->tree.dropped, sizeof result->dropped);
 	bulk_close(D->door);

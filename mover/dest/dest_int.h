@@ -83,7 +83,9 @@ struct dest {
 	struct h128 content; /* sum over landed files */
 	struct err failure;
 	uint64_t epoch, files_landed;
-	uint64_t broken_files; /* content on disk was not what was written */
+	unsigned journals_open; /* each keeps two files open until its epoch */
+	bool keep_state;        /* a journal was applied in part: recover must find it */
+	uint64_t broken_files;  /* content on disk was not what was written */
 	_Atomic uint64_t temps;
 	pthread_t writers[WRITERS_MAX], summer, finisher;
 	unsigned writer_count;

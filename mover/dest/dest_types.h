@@ -13,6 +13,7 @@ enum {
 	EPOCH_FILES = 8192,
 	EPOCH_BYTES = 256 << 20,
 	EPOCH_SECONDS = 5,
+	EPOCH_JOURNALS = 64,
 	SYNC_EACH_BELOW = 64, /* so few files are synced one by one */
 	TEMP_NAME_MAX = 64,
 	FRAME_LOCAL = CHANNELS, /* channel of frames that own threads put into a mailbox */

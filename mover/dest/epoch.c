@@ -29,6 +29,7 @@ static bool next_epoch(struct dest *D, struct epoch *ep)
 		clock_gettime(CLOCK_MONOTONIC, &t);
 		bool idle = D->compare_done && D->files_open == 0;
 		bool full =
+			(D->ready_count && D->journals_open >= EPOCH_JOURNALS) ||
 			D->ready_count >= EPOCH_FILES || D->ready_bytes >= EPOCH_BYTES ||
 			(D->ready_count && (uint64_t)t.tv_sec >= D->ready_since + EPOCH_SECONDS);
 		if (D->stopping || full || (idle && (D->ready || D->done)) ||

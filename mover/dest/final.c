@@ -36,7 +36,8 @@ void state_remove(struct dest *D)
 			char text[NAME_BYTES_MAX + 1];
 			memcpy(text, name.p, name.n);
 			text[name.n] = '\0';
-			sys_unlinkat(fd, text, 0);
+			if (!D->keep_state || text[0] != 'j')
+				sys_unlinkat(fd, text, 0);
 		}
 		scan_release(&sc);
 	}
@@ -154,8 +155,11 @@ static enum err_code outcome(const struct dest *D, const struct msg_source_final
 		return ERR_VERIFY;
 	}
 	uint64_t failed = st->files_failed + m->failed;
+	if (!failed && (m->digest_flags & DIGEST_INCOMPLETE))
+		failed = 1;
 	if (failed) {
-		snprintf(text, cap, "%llu entries could not be replicated", (unsigned long long)failed);
+		snprintf(text, cap, "%llu entries could not be replicated",
+			 (unsigned long long)failed);
 		return ERR_PARTIAL;
 	}
 	if (D->delete_limit) {
@@ -233,6 +237,7 @@ static int commit(struct dest *D, const struct tree_sum *own, struct h128 root_h
 	result->hash_source = m->root_hash;
 	result->hash_destination = root_hash;
 	result->content_covered = D->o->flags & OPT_CHECKSUM;
+	result->files_failed = st->files_failed + m->failed;
 	result->files_total = own->entries;
 	result->bytes_total = own->bytes;
 	result->files_transferred = st->files_transferred;

@@ -33,6 +33,7 @@ enum {
 static const uint8_t magic[8] = {'S', 'C', 'R', 'B', 'J', 'R', 'N', '1'};
 
 struct journal {
+	struct dest *owner;
 	int fd;    /* the journal */
 	int basis; /* the file to be changed; borrowed from the dfile */
 	char name[TEMP_NAME_MAX];
@@ -40,6 +41,7 @@ struct journal {
 	uint64_t records, data_bytes, limit;
 	uint8_t *old; /* CHUNK bytes of scratch */
 	uint64_t new_size;
+	uint64_t data_records; /* met by the last walk */
 };
 
 struct record {
@@ -49,9 +51,12 @@ struct record {
 	uint64_t fresh;
 };
 
-bool journal_wanted(const struct dest *D, const struct dfile *f)
+bool journal_wanted(struct dest *D, const struct dfile *f)
 {
-	if (D->o->in_place == IN_PLACE_NEVER || f->basis_size == 0)
+	pthread_mutex_lock(&D->lock);
+	bool many = D->journals_open >= EPOCH_JOURNALS;
+	pthread_mutex_unlock(&D->lock);
+	if (many || D->o->in_place == IN_PLACE_NEVER || f->basis_size == 0)
 		return false;
 	/* A name that is no name of ours would be changed with it. */
 	if (f->own_nlink > 1)
@@ -142,6 +147,10 @@ int journal_open(struct dest *D, struct dfile *f, struct err *e)
 	j->limit = D->o->in_place == IN_PLACE_ALWAYS ? UINT64_MAX : f->basis_size / 2;
 	j->old = mem_alloc_raw(CHUNK);
 	f->journal = j;
+	j->owner = D;
+	pthread_mutex_lock(&D->lock);
+	D->journals_open++;
+	pthread_mutex_unlock(&D->lock);
 	j->fd = sys_openat(state, j->name, O_CREAT | O_EXCL | O_RDWR | O_NOFOLLOW, 0600);
 	if (j->fd < 0)
 		return err_sys(e, ERR_FAILURE, "cannot create a journal");
@@ -152,6 +161,9 @@ void journal_free(struct journal *j)
 {
 	if (!j)
 		return;
+	pthread_mutex_lock(&j->owner->lock);
+	j->owner->journals_open--;
+	pthread_mutex_unlock(&j->owner->lock);
 	if (j->fd >= 0)
 		close(j->fd);
 	free(j->old);
@@ -232,6 +244,7 @@ static int walk(struct journal *j, int to, enum walk_mode mode, struct err *e)
 {
 	CLEANUP_FREE uint8_t *data = mem_alloc_raw(CHUNK);
 	uint64_t at = HEADER_BYTES;
+	j->data_records = 0;
 	for (uint64_t count = 0;; count++) {
 		uint8_t raw[RECORD_BYTES];
 		struct record r;
@@ -256,6 +269,7 @@ static int walk(struct journal *j, int to, enum walk_mode mode, struct err *e)
 		    sys_pread(j->fd, data, (size_t)r.length, at) != (ssize_t)r.length ||
 		    hash64(NULL, data, (size_t)r.length) != r.fresh)
 			return 0;
+		j->data_records++;
 		if (mode == WALK_STRICT && !fits(to, &r, data, j->old, e))
 			return 0;
 		if (mode == WALK_APPLY && sys_pwrite(to, data, (size_t)r.length, r.offset) < 0)
@@ -304,10 +318,14 @@ int journal_apply(struct dest *D, struct dfile *f, struct err *e)
 		return r < 0 ? -1
 			     : err_set(e, ERR_PARTIAL,
 				       "the file was changed here by somebody else");
-	if (walk(j, j->basis, WALK_APPLY, e) < 0)
-		return -1;
-	if (sys_ftruncate(j->basis, j->new_size) < 0)
-		return err_sys(e, ERR_FAILURE, "cannot set the size");
+	if (walk(j, j->basis, WALK_APPLY, e) < 0 || sys_ftruncate(j->basis, j->new_size) < 0) {
+		/* Half old, half new: the journal stays, and recover or the next run finishes it.
+		 */
+		pthread_mutex_lock(&D->lock);
+		D->keep_state = true;
+		pthread_mutex_unlock(&D->lock);
+		return e->code ? -1 : err_sys(e, ERR_FAILURE, "cannot set the size");
+	}
 	D->c->stats->bytes_written += j->data_bytes;
 	struct h128 there;
 	if (content_of(j->basis, j->new_size, D->mask.attrs & ATTR_SPARSE, j->old, &there, e) < 0)
@@ -373,8 +391,16 @@ static int open_target(int root_fd, const struct target *t)
 	return at;
 }
 
-/* Applies a sealed journal. The file's time says whether that had begun: before, it must be the old
- * file exactly; afterwards each record must meet old or new bytes. */
+/* Is the file still exactly what the journal was made for? */
+static bool untouched(int fd, const struct target *t)
+{
+	struct stat st;
+	return fstat(fd, &st) == 0 && (uint64_t)st.st_size == t->size &&
+	       st.st_mtim.tv_sec == t->mtime && (uint32_t)st.st_mtim.tv_nsec == t->mtime_ns;
+}
+
+/* Applies a sealed journal. Either its file is untouched, or applying had begun, and then each
+ * record of data meets old or new bytes, and there is at least one that shows whose file it is. */
 static int replay(struct journal *j, int to, const struct target *t, struct err *e)
 {
 	int r = walk(j, to, WALK_CHECK, e);
@@ -383,12 +409,13 @@ static int replay(struct journal *j, int to, const struct target *t, struct err 
 	r = walk(j, to, WALK_STRICT, e);
 	if (r < 0)
 		return -1;
-	if (r == 0) {
+	if (!untouched(to, t) && (r == 0 || j->data_records == 0)) {
 		/* Neither the old nor the new file: the next run must look at its content. */
 		sys_utimens(to, NULL, 0, 0);
 		return 0;
 	}
-	(void)t;
+	if (r == 0)
+		return 0;
 	if (walk(j, to, WALK_APPLY, e) < 0)
 		return -1;
 	if (sys_ftruncate(to, j->new_size) < 0)

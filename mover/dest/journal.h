@@ -17,7 +17,7 @@
 struct journal;
 
 /* Whether this file is to be changed in place: allowed, worth it, and no name outside the group. */
-bool journal_wanted(const struct dest *D, const struct dfile *f);
+bool journal_wanted(struct dest *D, const struct dfile *f);
 /* Opens f's old file (f->basis_fd, for reading and writing) and a journal for it. */
 int journal_open(struct dest *D, struct dfile *f, struct err *e);
 /* NULL is fine. Closes; the journal's file stays. */

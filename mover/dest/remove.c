@@ -43,6 +43,8 @@ static int remove_one(struct remover *r, struct dir *d, struct bytes name, struc
 static int remove_inside(struct remover *r, struct dir *d, struct err *e)
 {
 	struct scan sc;
+	if (d->depth > TREE_DEPTH_MAX)
+		return err_set(e, ERR_PARTIAL, "directories nested deeper than %d", TREE_DEPTH_MAX);
 	if (scan_init(&sc, r->D->dirs, d, e) < 0)
 		return -1;
 	struct bytes name;

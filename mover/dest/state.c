@@ -89,10 +89,12 @@ static int clean_dir(struct dirs *ds, struct dir *d, struct recover_result *resu
 	struct stat st;
 	bool known = fstat(fd, &st) == 0;
 	uint64_t before = result->temps_removed;
-	int r = d->depth > TREE_DEPTH_MAX ? -1 : scan_init(&sc, ds, d, e);
+	/* Nothing of ours was written deeper. */
+	bool deep = d->depth > TREE_DEPTH_MAX;
+	int r = deep ? 0 : scan_init(&sc, ds, d, e);
 	struct bytes name;
 	unsigned char type;
-	while (r == 0 && scan_next(&sc, &name, &type, e) > 0) {
+	while (r == 0 && !deep && scan_next(&sc, &name, &type, e) > 0) {
 		char text[NAME_BYTES_MAX + 1];
 		copy_name(text, name);
 		struct bytes own = {.p = (const uint8_t *)text, .n = name.n};
@@ -104,7 +106,7 @@ static int clean_dir(struct dirs *ds, struct dir *d, struct recover_result *resu
 			r = clean_child(ds, d, own, result, e);
 		}
 	}
-	if (r == 0)
+	if (r == 0 && !deep)
 		scan_release(&sc);
 	if (known && result->temps_removed != before)
 		sys_utimens(fd, NULL, st.st_mtim.tv_sec, (uint32_t)st.st_mtim.tv_nsec);

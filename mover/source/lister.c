@@ -679,7 +679,7 @@ void *lister_main(void *arg)
 	while ((f = mailbox_take(&s->listing, -1))) {
 		struct err e = {0};
 		int r = serve_one(s, f, &e);
-		if (f->type == WIRE_ROOT)
+		if (f->channel == CHANNELS)
 			free(f);
 		else
 			link_done(s->link, f);

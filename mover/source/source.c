@@ -217,9 +217,22 @@ static void tell_lister(struct source *s, uint8_t type, uint8_t value)
 	struct link_frame *f = mem_alloc(1, sizeof *f + 1);
 	f->type = type;
 	f->length = 1;
-	f->channel = CH_CONTROL;
+	f->channel = CHANNELS;
 	f->payload[0] = value;
 	mailbox_put(&s->listing, f);
+}
+
+/* The lister may be busy for long; the credit of what it will only look at then must go back at
+ * once, or the destination could not go on with what the lister waits for. */
+static int keep_for_lister(struct source *s, const struct link_frame *f, struct err *e)
+{
+	if (mailbox_count(&s->listing) > LISTING_BACKLOG_MAX)
+		return err_set(e, ERR_PROTOCOL, "the destination left too many entries out");
+	struct link_frame *copy = mem_alloc_raw(sizeof *copy + f->length);
+	memcpy(copy, f, sizeof *copy + f->length);
+	copy->channel = CHANNELS;
+	mailbox_put(&s->listing, copy);
+	return 0;
 }
 
 static int open_dir(struct source *s, const struct link_frame *f, struct err *e)
@@ -425,7 +438,6 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 	case WIRE_LIST_REQ:
 	case WIRE_STREAM_REQ:
 	case WIRE_CONFIRM_REQ:
-	case WIRE_LEAVE_OUT:
 	case WIRE_LINKS_REQ:
 	case WIRE_DONE:
 		if (!s->tree.cache)
@@ -433,6 +445,10 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 				       "the destination asked before it agreed to begin");
 		mailbox_put(&s->listing, f);
 		return 0;
+	case WIRE_LEAVE_OUT:
+		r = s->tree.cache ? keep_for_lister(s, f, e)
+				  : err_set(e, ERR_PROTOCOL, "LEAVE_OUT before BEGIN_OK");
+		break;
 	case WIRE_WANT:
 		r = s->tree.cache ? take_want(s, f, e)
 				  : err_set(e, ERR_PROTOCOL, "WANT before BEGIN_OK");

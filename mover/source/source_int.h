@@ -17,6 +17,8 @@
 #include "source.h"
 #include "tree.h"
 
+enum { LISTING_BACKLOG_MAX = 1 << 20 };
+
 enum {
 	LINES_HELD_MAX = 1 << 16,
 	WORKERS_MAX = 4,

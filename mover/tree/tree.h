@@ -16,7 +16,7 @@
 #include "idmap.h"
 #include "scan.h"
 
-enum { TREE_DEPTH_MAX = 4000, TREE_CACHE_SLOTS = 1 << 16, TREE_LEFT_OUT_MAX = 1 << 16 };
+enum { TREE_DEPTH_MAX = 1000, TREE_CACHE_SLOTS = 1 << 16, TREE_LEFT_OUT_MAX = 1 << 16 };
 
 #define TREE_STATE_DIR   ".scribe-mover" /* below the root: journals, anchors, during a run only */
 #define TREE_TEMP_PREFIX ".scribe-"      /* + 32 hex digits of the run + "-" + number */
