@@ -14,6 +14,20 @@ bool name_valid(struct bytes name)
 	return true;
 }
 
+bool path_valid(struct bytes path)
+{
+	for (;;) {
+		const uint8_t *slash = path.n ? memchr(path.p, '/', path.n) : NULL;
+		struct bytes name = {.p = path.p, .n = slash ? (size_t)(slash - path.p) : path.n};
+		if (!name_valid(name))
+			return false;
+		if (!slash)
+			return true;
+		path.n -= name.n + 1;
+		path.p = slash + 1;
+	}
+}
+
 bool xattr_next(struct cursor *c, struct bytes *name, struct bytes *value)
 {
 	if (c->bad || cursor_left(c) == 0)

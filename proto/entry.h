@@ -88,6 +88,9 @@ void entry_decode(struct entry *en, struct cursor *c);
 /* A name is 1..255 bytes, none of them '/' or NUL, and neither "." nor "..". */
 bool name_valid(struct bytes name);
 
+/* Valid names joined by single slashes. */
+bool path_valid(struct bytes path);
+
 /* Iterates an xattr blob: each item is u8 name length, name, varint value length, value. */
 bool xattr_next(struct cursor *c, struct bytes *name, struct bytes *value);
 void xattr_put(struct buf *blob, const void *name, size_t name_len, const void *value,

@@ -17,7 +17,7 @@
 #include "mem.h"
 #include "sys.h"
 
-enum { NAMES_PER_SLICE = 32768 };
+enum { NAMES_PER_SLICE = 32768, SLICE_MAX = 1 << 22 };
 
 /* One name: which group the source has it in (0: in none), and its inode here. */
 struct link_name {
@@ -103,6 +103,10 @@ static int spot_open(struct dest *D, struct spot *sp, const struct link_name *n,
 		struct dir *child = dirs_child(D->dirs, d, one, e);
 		dir_unref(D->dirs, d);
 		d = child;
+		if (d && d->dev != D->tree.root_dev && D->tree.one_file_system) {
+			dir_unref(D->dirs, d);
+			return err_set(e, ERR_PARTIAL, "lies behind a mount point");
+		}
 		at = next + 1;
 	}
 	sp->d = d;
@@ -113,6 +117,18 @@ static int spot_open(struct dest *D, struct spot *sp, const struct link_name *n,
 		return -1;
 	}
 	return 0;
+}
+
+/* Reads what stands there, if it is in scope: a peer's path may name what is not. TREE_ENTRY or
+ * another enum tree_read. */
+static int spot_read(struct dest *D, struct spot *sp, struct item *it, struct err *e)
+{
+	struct visit v;
+	int r = visit_init(&D->tree, &v, sp->d, e) < 0
+			? TREE_ERROR
+			: tree_read(&D->tree, &v, sp->bytes, true, it, e);
+	visit_release(&D->tree, &v);
+	return r == TREE_ENTRY && it->meta.type == ENTRY_DIR ? TREE_SKIP : r;
 }
 
 static void spot_close(struct dest *D, struct spot *sp)
@@ -191,8 +207,9 @@ static int part(struct dest *D, struct link_name *n, struct err *e)
 		return -1;
 	char temp[TEMP_NAME_MAX];
 	temp_name(D, ++D->temps, temp);
-	int r = attr_read(&it, sp.dirfd, sp.name, &D->mask, e);
-	if (r == ATTR_READ && it.nlink > 1) {
+	int r = spot_read(D, &sp, &it, e);
+	bool failed = r == TREE_ERROR;
+	if (r == TREE_ENTRY && it.nlink > 1) {
 		r = it.meta.type == ENTRY_FILE ? copy_file(&sp, temp, &it, &D->mask, e)
 					       : copy_node(&sp, temp, &it, &D->mask, e);
 		if (r == 0 && sys_renameat(sp.dirfd, temp, sp.dirfd, sp.name, 0) < 0)
@@ -202,11 +219,12 @@ static int part(struct dest *D, struct link_name *n, struct err *e)
 		struct stat st;
 		if (r == 0 && fstatat(sp.dirfd, sp.name, &st, AT_SYMLINK_NOFOLLOW) == 0)
 			n->ino = st.st_ino;
+		failed = r < 0;
 		D->parted = true;
 		D->changed = true;
 	}
 	spot_close(D, &sp);
-	return r == ATTR_READ || r == ATTR_GONE ? 0 : -1;
+	return failed ? -1 : 0;
 }
 
 /* Makes `n` another name of `leader`, if it is the same file but for the inode. */
@@ -225,9 +243,8 @@ static int join(struct dest *D, const struct link_name *leader, struct link_name
 		return -1;
 	}
 	int r = 0;
-	if (attr_read(&ia, a.dirfd, a.name, &D->mask, e) == ATTR_READ &&
-	    attr_read(&ib, b.dirfd, b.name, &D->mask, e) == ATTR_READ && ia.ino != ib.ino &&
-	    meta_equal(&ia.meta, &ib.meta)) {
+	if (spot_read(D, &a, &ia, e) == TREE_ENTRY && spot_read(D, &b, &ib, e) == TREE_ENTRY &&
+	    ia.ino != ib.ino && meta_equal(&ia.meta, &ib.meta)) {
 		char temp[TEMP_NAME_MAX];
 		temp_name(D, ++D->temps, temp);
 		if (sys_linkat(a.dirfd, a.name, b.dirfd, temp) < 0 ||
@@ -348,11 +365,13 @@ static int one_slice(struct dest *D, const uint64_t *buckets, size_t count, stru
 			break;
 		}
 		struct cursor c = cursor_of(m.body.p, m.body.n);
-		while (cursor_left(&c) && !c.bad && s.n < 4u * NAMES_PER_SLICE) {
+		while (cursor_left(&c)) {
 			uint64_t group = get_u64(&c);
 			struct bytes path = get_bytes(&c, PATH_BYTES_MAX);
-			if (c.bad || path.n == 0)
+			if (c.bad || !path_valid(path) || s.n >= SLICE_MAX) {
+				r = err_set(e, ERR_PROTOCOL, "the source sent an impossible path");
 				break;
+			}
 			struct link_name *n = slice_add(&s, path);
 			n->group = group | 1;
 			n->there = true;
