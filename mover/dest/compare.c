@@ -473,7 +473,8 @@ static int replace_entry(struct dest *D, struct ddir *dd, struct visit *v, const
 		}
 		if (!removable(D, dd->d, en->name)) {
 			err_set(&why, ERR_PARTIAL,
-				"a directory with excluded content or a mount in it is in the way");
+				"a directory is in the way with excluded content or a mount in it, "
+				"or with more than --max-delete allows");
 			return fail_entry(D, dd, en, &why);
 		}
 		item_deleting(D, dd->d, en->name, ENTRY_DIR);

@@ -372,6 +372,7 @@ static int session(struct dest *D, struct run_result *result, struct err *e)
 	for (int i = 0; i < RUN_ID_BYTES; i++)
 		snprintf(D->run_hex + 2 * i, 3, "%02x", D->o->run_id[i]);
 	D->arrow = D->c->dialled ? '>' : '<';
+	D->deletes_left = D->o->max_delete;
 	if (open_replica(D, e) < 0 || check_source(D, e) < 0 || prepare_tree(D, e) < 0)
 		return -1;
 	if (take_begin(D, e) < 0 || answer_begin(D, e) < 0 || plan_begin(D, e) < 0)

@@ -87,6 +87,7 @@ struct dest {
 	bool keep_state;        /* a journal was applied in part: recover must find it */
 	uint64_t broken_files;  /* content on disk was not what was written */
 	_Atomic uint64_t temps;
+	_Atomic uint64_t deletes_left; /* of --max-delete; UINT64_MAX: no limit */
 	pthread_t writers[WRITERS_MAX], summer, finisher;
 	unsigned writer_count;
 	pthread_mutex_t events_lock;

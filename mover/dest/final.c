@@ -13,7 +13,7 @@
 #include "scan.h"
 #include "sys.h"
 
-enum { RACY_MARGIN_SECONDS = 120 };
+enum { RACY_MARGIN_SECONDS = 120, SETTLE_ROUNDS = 4 };
 
 void state_remove(struct dest *D)
 {
@@ -267,6 +267,26 @@ static int finish_dry(struct dest *D, struct run_result *result, struct err *e)
 	return r;
 }
 
+/* Links and attributes depend on each other: what was set under one name showed under the others
+ * while they were one inode, and only equal files are joined. So both are looked at in turn until
+ * nothing moves. */
+static int settle_links(struct dest *D, const struct msg_source_final *m, struct err *e)
+{
+	for (int round = 0; round < SETTLE_ROUNDS; round++) {
+		D->parted = false;
+		if (relink_all(D, m, e) < 0)
+			return -1;
+		if (!D->parted)
+			return 0;
+		D->silent = true;
+		int r = plan_again(D, UINT64_MAX, e);
+		D->silent = false;
+		if (r < 0)
+			return -1;
+	}
+	return 0;
+}
+
 int finish_run(struct dest *D, struct run_result *result, struct err *e)
 {
 	if (D->o->flags & OPT_DRY_RUN)
@@ -276,15 +296,8 @@ int finish_run(struct dest *D, struct run_result *result, struct err *e)
 	struct h128 root_hash;
 	if (run_deletions(D, e) < 0)
 		return -1;
-	if (ask_final(D, 0, &m, e) < 0 || relink_all(D, &m, e) < 0)
+	if (ask_final(D, 0, &m, e) < 0 || settle_links(D, &m, e) < 0)
 		return -1;
-	if (D->parted) {
-		/* What was set under one name showed under the other while they were one inode. */
-		D->silent = true;
-		if (plan_again(D, UINT64_MAX, e) < 0)
-			return -1;
-		D->silent = false;
-	}
 	state_remove(D);
 	if ((D->changed || D->root->touched) && finish_root(D, e) < 0)
 		return -1;

@@ -252,6 +252,8 @@ static int join(struct dest *D, const struct link_name *leader, struct link_name
 			r = err_sys(e, ERR_PARTIAL, "cannot make a hard link");
 		sys_unlinkat(b.dirfd, temp, 0);
 		D->changed = true;
+	} else if (ia.ino && ib.ino && ia.ino != ib.ino) {
+		D->parted = true; /* not equal yet: another look is due */
 	}
 	spot_close(D, &b);
 	spot_close(D, &a);

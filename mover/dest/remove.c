@@ -30,9 +30,9 @@ static void restore_time(const struct kept_time *k)
 
 struct remover {
 	struct dest *D;
-	bool dry;      /* only find out */
-	bool stays;    /* something has to stay */
-	uint64_t left; /* deletions still allowed */
+	bool dry;     /* only find out */
+	bool stays;   /* something has to stay */
+	uint64_t met; /* entries that went or, dry, would go */
 	bool limit_hit;
 	struct item it;
 };
@@ -64,10 +64,25 @@ static int remove_inside(struct remover *r, struct dir *d, struct err *e)
 	return result;
 }
 
+/* Takes one off what --max-delete allows, whatever the deletion is for. */
+static bool may_delete(struct remover *r)
+{
+	uint64_t left = r->D->deletes_left;
+	while (left && left != UINT64_MAX &&
+	       !atomic_compare_exchange_weak(&r->D->deletes_left, &left, left - 1))
+		;
+	if (left == 0)
+		r->limit_hit = true;
+	return left != 0;
+}
+
 static int remove_dir(struct remover *r, struct visit *v, struct bytes name, struct err *e)
 {
 	struct dest *D = r->D;
-	if (tree_opaque(&D->tree, &r->it)) {
+	struct statx here;
+	bool mount = statx(v->fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &here) == 0 &&
+		     here.stx_mnt_id != r->it.mount_id;
+	if (mount || r->it.dev != v->d->dev || tree_opaque(&D->tree, &r->it)) {
 		r->stays = true;
 		if (!r->dry)
 			dest_issue(D, ISSUE_PROTECTED, ERR_OK, 0, v->d, name,
@@ -83,6 +98,7 @@ static int remove_dir(struct remover *r, struct visit *v, struct bytes name, str
 	bool kept = r->stays;
 	dir_unref(D->dirs, child);
 	r->stays = outer || kept;
+	r->met += r->dry;
 	if (result < 0 || r->dry || r->limit_hit)
 		return result;
 	if (kept) {
@@ -93,13 +109,10 @@ static int remove_dir(struct remover *r, struct visit *v, struct bytes name, str
 	char text[NAME_BYTES_MAX + 1];
 	memcpy(text, name.p, name.n);
 	text[name.n] = '\0';
-	if (r->left == 0) {
-		r->limit_hit = true;
+	if (!may_delete(r))
 		return 0;
-	}
 	if (sys_unlinkat(v->fd, text, AT_REMOVEDIR) < 0 && errno != ENOENT)
 		return err_sys(e, ERR_PARTIAL, "cannot delete directory");
-	r->left--;
 	D->c->stats->files_deleted++;
 	return 0;
 }
@@ -126,13 +139,14 @@ static int remove_one(struct remover *r, struct dir *d, struct bytes name, struc
 		r->stays = true;
 	} else if (t == TREE_ENTRY && r->it.meta.type == ENTRY_DIR) {
 		result = remove_dir(r, &v, name, e);
-	} else if (t == TREE_ENTRY && !r->dry) {
-		if (r->left == 0) {
-			r->limit_hit = true;
+	} else if (t == TREE_ENTRY && r->dry) {
+		r->met++;
+	} else if (t == TREE_ENTRY) {
+		if (!may_delete(r)) {
+			r->stays = true;
 		} else if (sys_unlinkat(v.fd, text, 0) < 0 && errno != ENOENT) {
 			result = err_sys(e, ERR_PARTIAL, "cannot delete");
 		} else {
-			r->left--;
 			D->c->stats->files_deleted++;
 		}
 	}
@@ -142,7 +156,7 @@ static int remove_one(struct remover *r, struct dir *d, struct bytes name, struc
 
 static void remover_init(struct remover *r, struct dest *D, bool dry)
 {
-	*r = (struct remover){.D = D, .dry = dry, .left = UINT64_MAX};
+	*r = (struct remover){.D = D, .dry = dry};
 	item_init(&r->it);
 }
 
@@ -188,7 +202,7 @@ bool removable(struct dest *D, struct dir *d, struct bytes name)
 	struct err why;
 	int result = remove_one(&r, d, name, &why);
 	item_release(&r.it);
-	return result == 0 && !r.stays;
+	return result == 0 && !r.stays && r.met <= D->deletes_left;
 }
 
 static int compare_paths(const void *a, const void *b)
@@ -243,7 +257,6 @@ int run_deletions(struct dest *D, struct err *e)
 		qsort(all, n, sizeof all[0], compare_paths);
 	struct remover r;
 	remover_init(&r, D, false);
-	r.left = D->o->max_delete;
 	int result = 0;
 	for (i = 0; i < n && result == 0 && !r.limit_hit; i++)
 		result = delete_one(D, &r, all[i], e);
