@@ -418,6 +418,32 @@ static void names_are_single_components(void **state)
 	assert_true(name_taken("\n\x01\xff ", 4));
 }
 
+static bool path_taken(const void *p, size_t n)
+{
+	CLEANUP_FREE uint8_t *exact = mem_alloc_raw(n); /* nothing behind it is read */
+	memcpy(exact, p, n);
+	return path_valid((struct bytes){.p = exact, .n = n});
+}
+
+static void paths_are_names_and_slashes(void **state)
+{
+	(void)state;
+	assert_true(path_taken("a", 1));
+	assert_true(path_taken("a/b/c", 5));
+	assert_true(path_taken("a/.../.b/..c", 12));
+	static const char *const bad[] = {"",    "/",     "/a",     "a/",   "a//b", ".",   "..",
+					  "./a", "a/./b", "a/../b", "a/..", "../a", "a/b/"};
+	for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+		assert_false(path_taken(bad[i], strlen(bad[i])));
+	assert_false(path_taken("a/\0/b", 5));
+	char longest[256 + 256];
+	memset(longest, 'n', sizeof longest);
+	longest[255] = '/';
+	assert_true(path_taken(longest, 511));
+	assert_false(path_taken(longest, 512));
+	assert_false(path_valid((struct bytes){0}));
+}
+
 static bool entry_taken(const struct entry *en)
 {
 	struct buf b;
@@ -567,6 +593,7 @@ int main(void)
 		cmocka_unit_test(xattr_blobs_are_checked),
 		cmocka_unit_test(xattrs_come_out_as_they_went_in),
 		cmocka_unit_test(names_are_single_components),
+		cmocka_unit_test(paths_are_names_and_slashes),
 		cmocka_unit_test(flags_are_known_ones),
 		cmocka_unit_test(each_attribute_changes_the_hash),
 		cmocka_unit_test(the_largest_entry_fits),

@@ -186,33 +186,6 @@ static void pump(struct transport *a, struct transport *b)
 	free(ba.data);
 }
 
-int bulk_serve(struct link *l, struct mailbox *in, struct err *e)
-{
-	struct link_frame *f = run_take(l, in, BULK_TIMEOUT_MS, e);
-	if (!f)
-		return -1;
-	struct msg_bind m;
-	int r = f->type == WIRE_BIND
-			? msg_bind_decode(&m, f->payload, f->length, e)
-			: err_set(e, ERR_PROTOCOL, "expected BIND, got %s", message_name(f->type));
-	link_done(l, f);
-	int fd = r < 0 ? -1 : knock(m.token, e);
-	if (fd < 0)
-		return -1;
-	struct transport *run = transport_fds(fd, fcntl(fd, F_DUPFD_CLOEXEC, 0), "run");
-	/* The dialling side sends nothing between BIND and this answer, so nothing is lost by
-	 * taking the connection out of the link. */
-	r = LINK_SEND(l, PONG, pong, e, .token = 1);
-	struct transport *t = r == 0 && link_flush(l, BULK_TIMEOUT_MS) == 0 ? link_detach(l) : NULL;
-	if (t) {
-		pump(t, run);
-		t->ops->shutdown(t, 1000);
-		t->ops->free(t);
-	}
-	run->ops->free(run);
-	return t ? 0 : -1;
-}
-
 static int put(struct transport *t, uint8_t type, const struct buf *b, uint64_t until,
 	       struct err *e)
 {
@@ -235,6 +208,44 @@ static int put(struct transport *t, uint8_t type, const struct buf *b, uint64_t 
 			return err_set(e, ERR_TIMEOUT, "a bulk connection did not come up in time");
 	}
 	return 0;
+}
+
+/* Says that the lane may be used from here on. */
+static int answer(struct transport *t, struct err *e)
+{
+	CLEANUP_BUF struct buf b;
+	buf_init(&b, 64);
+	struct msg_pong m = {.token = 1};
+	msg_pong_encode(&m, &b);
+	return put(t, WIRE_PONG, &b, run_now_ns() + BULK_TIMEOUT_MS * 1000000ull, e);
+}
+
+int bulk_serve(struct link *l, struct mailbox *in, struct err *e)
+{
+	struct link_frame *f = run_take(l, in, BULK_TIMEOUT_MS, e);
+	if (!f)
+		return -1;
+	struct msg_bind m;
+	int r = f->type == WIRE_BIND
+			? msg_bind_decode(&m, f->payload, f->length, e)
+			: err_set(e, ERR_PROTOCOL, "expected BIND, got %s", message_name(f->type));
+	link_done(l, f);
+	int fd = r < 0 ? -1 : knock(m.token, e);
+	if (fd < 0)
+		return -1;
+	struct transport *run = transport_fds(fd, fcntl(fd, F_DUPFD_CLOEXEC, 0), "run");
+	/* The dialling side sends nothing between BIND and the answer to it; so the connection is
+	 * taken out of the link first, and nothing that comes behind the answer can end up there.
+	 */
+	struct transport *t = link_flush(l, BULK_TIMEOUT_MS) == 0 ? link_detach(l) : NULL;
+	if (t && answer(t, e) == 0)
+		pump(t, run);
+	if (t) {
+		t->ops->shutdown(t, 1000);
+		t->ops->free(t);
+	}
+	run->ops->free(run);
+	return t ? 0 : -1;
 }
 
 static int get_exact(struct transport *t, uint8_t *p, size_t n, uint64_t until, struct err *e)

@@ -179,21 +179,27 @@ static void only_n_bytes_count(void **state)
 	close(fd);
 }
 
-static void missing_directories_are_made(void **state)
+static void the_last_component_is_made(void **state)
 {
 	struct place *p = *state;
 	struct err e;
 	struct stat st;
 	int before = open_fds();
-	int fd = resolve(p, "/a//new/newer/", true, &e);
+	refused(p, "a/new/newer", true, ERR_FAILURE);
+	assert_int_equal(fstatat(p->root, "a/new", &st, 0), -1);
+	int fd = resolve(p, "//a//new//", true, &e);
 	if (fd < 0)
 		fail_msg("%s", e.msg);
 	assert_int_equal(fstat(fd, &st), 0);
 	assert_int_equal(st.st_mode & 07022, 0);
 	assert_int_equal(st.st_mode & 0700, 0700);
 	close(fd);
-	leads_to(p, "a/new/newer", "a/new/newer");
+	leads_to(p, "a/new", "a/new");
 	fd = resolve(p, "a/new/newer", true, &e);
+	assert_true(fd >= 0);
+	close(fd);
+	leads_to(p, "a/new/newer", "a/new/newer");
+	fd = resolve(p, "a/new/newer", true, &e); /* a second time it is just there */
 	assert_true(fd >= 0);
 	close(fd);
 	assert_int_equal(open_fds(), before);
@@ -215,7 +221,7 @@ int main(void)
 		cmocka_unit_test(links_are_not_followed),
 		cmocka_unit_test(other_things_are_no_directories),
 		cmocka_unit_test(only_n_bytes_count),
-		cmocka_unit_test(missing_directories_are_made),
+		cmocka_unit_test(the_last_component_is_made),
 	};
 	return cmocka_run_group_tests(tests, open_place, close_place);
 }
