@@ -162,6 +162,8 @@ void entry_decode(struct entry *en, struct cursor *c)
 	}
 	if (en->flags & ENTRY_LINKED)
 		en->group = get_u64(c);
+	if ((en->flags & ENTRY_LINKED) && en->group == 0)
+		c->bad = true;
 	if (en->flags & ENTRY_STREAM)
 		en->fid = get_var(c, UINT64_MAX);
 	if (en->meta.type == ENTRY_DIR && (en->flags & (ENTRY_LINKED | ENTRY_RACY)))

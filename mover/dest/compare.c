@@ -369,7 +369,7 @@ static int make_dir(struct dest *D, struct ddir *dd, struct visit *v, const stru
 				    ? err_sys(&why, ERR_PARTIAL, "cannot create directory")
 				    : land_temp(D, dd, v->fd, temp, name, own_type, true, &why);
 		} else {
-			r = sys_mkdirat(v->fd, name, 0700) < 0 && errno != EEXIST
+			r = sys_mkdirat(v->fd, name, 0700) < 0
 				    ? err_sys(&why, ERR_PARTIAL, "cannot create directory")
 				    : 0;
 		}

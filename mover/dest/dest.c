@@ -164,10 +164,22 @@ static int lock_one(struct dest *D, int fd, int how, struct err *e)
 		if (errno != EOPNOTSUPP && errno != ENOLCK && errno != ENOSYS)
 			return err_sys(e, ERR_FAILURE, "cannot lock the destination");
 	}
-	if (D->lock_count < (int)(sizeof D->locks / sizeof D->locks[0]))
-		D->locks[D->lock_count++] = fd;
-	else
+	D->locks[D->lock_count++] = fd;
+	return 0;
+}
+
+static int lock_prefix(struct dest *D, size_t n, int how, struct err *e)
+{
+	if (D->lock_count == (int)(sizeof D->locks / sizeof D->locks[0]))
+		return err_set(e, ERR_USAGE, "the path below the root has more than %d components",
+			       D->lock_count - 1);
+	int fd = run_resolve(D->c->root_fd, D->o->path, n, false, e);
+	if (fd < 0)
+		return -1;
+	if (lock_one(D, fd, how, e) < 0) {
 		close(fd);
+		return -1;
+	}
 	return 0;
 }
 
@@ -175,20 +187,14 @@ static int lock_one(struct dest *D, int fd, int how, struct err *e)
 static int lock_path(struct dest *D, struct err *e)
 {
 	const char *p = D->o->path;
-	const char *end = p + D->o->path_len;
-	for (const char *at = p; at <= end; at++) {
-		if (at < end && *at != '/')
-			continue;
-		bool last = at == end;
-		int fd = run_resolve(D->c->root_fd, p, (size_t)(at - p), false, e);
-		if (fd < 0)
+	size_t n = D->o->path_len;
+	size_t begin = strspn(p, "/");
+	if (begin < n && lock_prefix(D, 0, LOCK_SH, e) < 0)
+		return -1;
+	for (size_t at = begin; at < n; at++)
+		if (p[at] == '/' && p[at - 1] != '/' && lock_prefix(D, at, LOCK_SH, e) < 0)
 			return -1;
-		if (lock_one(D, fd, last ? LOCK_EX : LOCK_SH, e) < 0) {
-			close(fd);
-			return -1;
-		}
-	}
-	return 0;
+	return lock_prefix(D, n, LOCK_EX, e);
 }
 
 static int open_replica(struct dest *D, struct err *e)
@@ -479,7 +485,8 @@ void dest_run(const struct dest_config *c, struct transport *t, struct run_resul
 {
 	struct dest *D = mem_alloc(1, sizeof *D);
 	init(D, c);
-	struct link_config lc = {.peer_role = 'S',
+	struct link_config lc = {.self = &D->link,
+				 .peer_role = 'S',
 				 .peer_dialled = !c->dialled,
 				 .bwlimit = c->bwlimit,
 				 .route = route,

@@ -48,6 +48,7 @@ struct dest {
 	struct ddir *stream_top;             /* where it began */
 	struct ddir *streams, **streams_end; /* asked for, not yet begun */
 	unsigned streams_open;
+	uint64_t last_stream_fid;
 	struct item own;
 	struct deletion *deletions, **deletions_end;
 	struct msg_root source_root;

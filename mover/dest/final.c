@@ -125,13 +125,13 @@ static int find_mismatches(struct dest *D, struct tree_sum *own, struct h128 *ro
 	}
 	if (plan_again(D, UINT64_MAX, e) < 0)
 		return -1;
-	if (D->mismatches == 0 && D->mismatches_changed == 0) {
-		if (!h128_equal(tree_links_hash(&D->tree), m->links)) {
-			D->mismatches++;
-			dest_issue(D, ISSUE_FAILED, ERR_VERIFY, 0, D->root->d, (struct bytes){0},
-				   "hard links differ between source and destination");
-		}
-	}
+	if (D->mismatches || D->mismatches_changed || agree(D, own, m))
+		return 0;
+	D->mismatches++;
+	bool links = !h128_equal(tree_links_hash(&D->tree), m->links);
+	dest_issue(D, ISSUE_FAILED, ERR_VERIFY, 0, D->root->d, (struct bytes){0},
+		   links ? "hard links differ between source and destination"
+			 : "the digests of source and destination differ");
 	return 0;
 }
 

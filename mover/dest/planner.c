@@ -10,7 +10,11 @@
 #include "mem.h"
 #include "sys.h"
 
-enum { PREFIXES_PER_LIST = 64, NODES_PER_LIST = 16, NAMES_PER_LIST = 4096 };
+enum {
+	PREFIXES_PER_LIST = 64,
+	NODES_PER_LIST = 16,
+	ABSENT_BYTES_MAX = 16 << 20, /* names of one listing that the source may lack */
+};
 
 /* Part of a directory that is still to be compared. */
 struct task {
@@ -32,6 +36,7 @@ struct request {
 	size_t answered;    /* prefixes whose nodes came */
 	/* LIST_ENTRIES: names the source did not list, waiting for its confirmation. */
 	struct buf absent;
+	size_t asked; /* bytes of it that the source was asked about */
 };
 
 struct node {
@@ -234,7 +239,7 @@ static int pump(struct dest *D, struct err *e)
 		D->tasks = t->next;
 		struct request *rq = mem_alloc(1, sizeof *rq);
 		rq->t = t;
-		buf_init(&rq->absent, CONFIRM_BYTES_MAX);
+		buf_init(&rq->absent, ABSENT_BYTES_MAX);
 		uint64_t req = ++D->next_req;
 		ptrmap_put(&D->requests, req, rq);
 		D->lists_open++;
@@ -356,13 +361,28 @@ static int find_absent(struct dest *D, struct request *rq, struct err *e)
 		if (tree_read(&D->tree, &v, name, true, &D->own, &why) != TREE_ENTRY ||
 		    (tree_left_out(&D->tree, t->dd->d, name) & LEFT_OUT_WHOLE))
 			continue;
-		if (rq->absent.len + name.n + 2 > CONFIRM_BYTES_MAX)
-			break; /* the rest is found by the next run */
 		put_bytes(&rq->absent, name.p, name.n);
 	}
 	scan_release(&sc);
 	visit_release(&D->tree, &v);
 	return r < 0 || more < 0 ? -1 : 0;
+}
+
+/* Asks about the next names, as many as fit a request. */
+static int ask_absent(struct dest *D, uint64_t req, struct request *rq, struct err *e)
+{
+	struct cursor c = cursor_of(rq->absent.data, rq->absent.len);
+	rq->asked = 0;
+	while (cursor_left(&c)) {
+		get_bytes(&c, NAME_BYTES_MAX);
+		size_t at = rq->absent.len - cursor_left(&c);
+		if (c.bad || at > CONFIRM_BYTES_MAX)
+			break;
+		rq->asked = at;
+	}
+	return LINK_SEND(D->link, CONFIRM_REQ, confirm_req, e, .req = req,
+			 .handle = rq->t->dd->handle,
+			 .names = {.p = rq->absent.data, .n = rq->asked});
 }
 
 /* The whole answer to a listing has come. */
@@ -375,9 +395,7 @@ static int listing_over(struct dest *D, uint64_t req, struct request *rq, struct
 			dest_issue(D, ISSUE_FAILED, ERR_PARTIAL, why.sys, rq->t->dd->d,
 				   (struct bytes){0}, why.msg);
 		else if (rq->absent.len)
-			return LINK_SEND(D->link, CONFIRM_REQ, confirm_req, e, .req = req,
-					 .handle = rq->t->dd->handle,
-					 .names = {.p = rq->absent.data, .n = rq->absent.len});
+			return ask_absent(D, req, rq, e);
 	}
 	request_over(D, req, rq);
 	return 0;
@@ -414,7 +432,7 @@ static int take_confirm(struct dest *D, const struct link_frame *f, struct err *
 	struct request *rq = ptrmap_get(&D->requests, m.req);
 	if (!rq || rq->t->kind != LIST_ENTRIES)
 		return err_set(e, ERR_PROTOCOL, "the source confirmed what nobody asked");
-	struct cursor c = cursor_of(rq->absent.data, rq->absent.len);
+	struct cursor c = cursor_of(rq->absent.data, rq->asked);
 	for (size_t i = 0; cursor_left(&c) && i < m.answers.n; i++) {
 		struct bytes name = get_bytes(&c, NAME_BYTES_MAX);
 		if (m.answers.p[i])
@@ -427,6 +445,9 @@ static int take_confirm(struct dest *D, const struct link_frame *f, struct err *
 		else
 			plan_deletion(D, rq->t->dd, name);
 	}
+	buf_consume(&rq->absent, rq->asked);
+	if (rq->absent.len)
+		return ask_absent(D, m.req, rq, e);
 	request_over(D, m.req, rq);
 	return 0;
 }
@@ -450,7 +471,8 @@ static int take_reply(struct dest *D, const struct msg_entries *m, struct err *e
 		while (cursor_left(&c) && r == 0) {
 			struct entry en;
 			entry_decode(&en, &c);
-			if (c.bad || tree_hidden(rq->t->dd->d, en.name))
+			if (c.bad || tree_hidden(rq->t->dd->d, en.name) ||
+			    (en.flags & ENTRY_STREAM))
 				r = err_set(e, ERR_PROTOCOL, "the source sent a malformed listing");
 			if (r == 0)
 				see(rq, hash64(&D->key, en.name.p, en.name.n));
@@ -463,6 +485,17 @@ static int take_reply(struct dest *D, const struct msg_entries *m, struct err *e
 			return -1;
 	}
 	return m->last ? listing_over(D, m->req, rq, e) : 0;
+}
+
+/* The source's file ids are odd and ascend. */
+static bool stream_fid_ok(struct dest *D, const struct entry *en)
+{
+	if (!(en->flags & ENTRY_STREAM))
+		return true;
+	bool ok = (en->fid & FID_STREAM) && en->fid > D->last_stream_fid &&
+		  en->meta.type == ENTRY_FILE;
+	D->last_stream_fid = en->fid;
+	return ok;
 }
 
 /* An entry of a stream below a directory that could not be made: only its place is kept. */
@@ -515,7 +548,7 @@ static int take_stream(struct dest *D, const struct msg_entries *m, struct err *
 		}
 		struct entry en;
 		entry_decode(&en, &c);
-		if (c.bad || tree_hidden(dd->d, en.name)) {
+		if (c.bad || tree_hidden(dd->d, en.name) || !stream_fid_ok(D, &en)) {
 			r = err_set(e, ERR_PROTOCOL, "the source sent a malformed stream");
 			break;
 		}

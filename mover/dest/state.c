@@ -21,6 +21,17 @@ static void copy_name(char out[NAME_BYTES_MAX + 1], struct bytes name)
 	out[name.n] = '\0';
 }
 
+/* Names that this program gives: journals "j-" and digits, anchors "l-" and 16 hex digits. */
+static bool own_state(const char *name)
+{
+	if (name[0] == '\0' || name[1] != '-')
+		return false;
+	size_t n = strlen(name + 2);
+	if (name[0] == 'j')
+		return n > 0 && strspn(name + 2, "0123456789") == n;
+	return name[0] == 'l' && n == 16 && strspn(name + 2, "0123456789abcdef") == n;
+}
+
 int state_recover(int root_fd, struct recover_result *result, struct err *e)
 {
 	*result = (struct recover_result){0};
@@ -43,6 +54,13 @@ int state_recover(int root_fd, struct recover_result *result, struct err *e)
 		while (r == 0 && scan_next(&sc, &name, &type, e) > 0) {
 			char text[NAME_BYTES_MAX + 1];
 			copy_name(text, name);
+			if (!own_state(text)) {
+				r = err_set(e, ERR_FAILURE,
+					    "%s holds something that scribe-mover did not make; "
+					    "move it away",
+					    TREE_STATE_DIR);
+				break;
+			}
 			if (text[0] == 'j') {
 				int done = journal_replay(root_fd, fd, text, e);
 				r = done < 0 ? -1 : 0;

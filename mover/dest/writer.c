@@ -519,8 +519,12 @@ static int take_pack_item(struct writer *w, struct cursor *c, struct err *e)
 	struct err why = {0};
 	if (!claim(D, f))
 		return err_set(e, ERR_PROTOCOL, "the source sent a file twice");
-	if (f->way != WAY_NONE || f->covered || f->ended)
-		return err_set(e, ERR_PROTOCOL, "the source sent a file in two ways");
+	if (f->way != WAY_NONE || f->covered || f->ended ||
+	    (status == FILE_OK && take_meta(f, meta, data.n, e) < 0)) {
+		file_over(D, f);
+		return e->code ? -1
+			       : err_set(e, ERR_PROTOCOL, "the source sent a file in two ways");
+	}
 	if (f->broken) {
 		drop(D, f, &f->why, true);
 		return 0;
@@ -530,8 +534,6 @@ static int take_pack_item(struct writer *w, struct cursor *c, struct err *e)
 		drop(D, f, &why, true);
 		return 0;
 	}
-	if (take_meta(f, meta, data.n, e) < 0)
-		return -1;
 	if (data.n && put_data(D, f, data.p, data.n, 0, &why) < 0) {
 		drop(D, f, &why, false);
 		return 0;

@@ -18,6 +18,7 @@ enum {
 	SMALL_FRAME = 16 << 10,
 	READS_PER_TURN = 64,
 	BWLIMIT_PIECE = 16 << 10,
+	CONTROL_OUT_MAX = 64 << 20, /* control messages that wait for the socket */
 };
 
 struct out_frame {
@@ -148,6 +149,13 @@ int link_send(struct link *l, enum message_type type, const struct buf *b, struc
 	} else {
 		l->credit[channel] -= channel == CH_CONTROL ? 0 : cost;
 		queue_frame(l, channel, (uint8_t)type, b->data, b->len);
+		if (channel == CH_CONTROL && l->out[channel].bytes > CONTROL_OUT_MAX) {
+			/* A peer that asks and never reads. */
+			struct err why;
+			err_set(&why, ERR_PROTOCOL,
+				"the other side does not read what it asked for");
+			mark_down(l, &why);
+		}
 	}
 	pthread_mutex_unlock(&l->lock);
 	return r;
@@ -523,6 +531,8 @@ struct link *link_new(const struct link_config *c, struct transport *t)
 	for (int i = 0; i < CHANNELS; i++)
 		l->credit[i] = windows[i];
 	l->last_rx = l->last_heartbeat = l->tokens_at = now_ns();
+	if (c->self)
+		*c->self = l;
 	start_lane(l, t);
 	return l;
 }

@@ -29,7 +29,8 @@ struct link_frame {
 };
 
 struct link_config {
-	char peer_role; /* 'S' or 'D': messages only the other role may send are refused */
+	struct link **self; /* set before anything is called; may be NULL */
+	char peer_role;     /* 'S' or 'D': messages only the other role may send are refused */
 	bool peer_dialled;
 	uint64_t bwlimit; /* bytes per second on the socket, 0 = none */
 	/* Called on a lane's thread; must not block; takes ownership of f. */

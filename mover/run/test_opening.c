@@ -426,7 +426,7 @@ static void a_silent_or_lost_peer_is_told_apart(void **state)
 	alone_open(&x, ROLE_SOURCE, true);
 	static const char banner[] = "This account is currently not available.\n";
 	assert_int_equal(send(x.fd, banner, sizeof banner - 1, 0), sizeof banner - 1);
-	refused(&x, ERR_PROTOCOL, "scribe-mover");
+	refused(&x, ERR_PROTOCOL, "peer sent a frame");
 }
 
 static void the_abort_of_a_peer_is_its_error(void **state)

@@ -330,9 +330,12 @@ struct stream {
 
 static int stream_dir(struct stream *st, struct dir *d, struct tree_sum *sum, struct err *e);
 
-static int stream_job(struct stream *st, struct visit *v, const struct entry *en)
+/* What the files under way are called must be on its way before anything waits for them. */
+static int stream_job(struct stream *st, struct visit *v, const struct entry *en, struct err *e)
 {
 	struct source *s = st->l.s;
+	if (source_jobs_full(s) && listing_flush(&st->l, false, e) < 0)
+		return -1;
 	struct job *j = mem_alloc(1, sizeof *j);
 	*j = (struct job){.fid = en->fid,
 			  .dir = dir_ref(s->dirs, v->d),
@@ -342,7 +345,7 @@ static int stream_job(struct stream *st, struct visit *v, const struct entry *en
 			  .stream = true,
 			  .ctime = st->l.it.ctime,
 			  .ctime_ns = st->l.it.ctime_ns};
-	return source_push_job(s, j);
+	return source_push_job(s, j) < 0 ? err_set(e, ERR_CONNECT, "connection closed") : 0;
 }
 
 /* True if this name's content has to travel: the first name seen of its inode. */
@@ -386,6 +389,8 @@ static int stream_subdir(struct stream *st, struct scan *sc, struct visit *v, st
 			     "mount point, not crossed");
 	}
 	entry_encode(&en, &kept);
+	if (listing_room(&st->l, e) < 0)
+		return -1;
 	buf_put(&st->l.entries, kept.data, kept.len);
 	struct cursor c = cursor_of(kept.data, kept.len);
 	entry_decode(&en, &c);
@@ -455,8 +460,8 @@ static int stream_entry(struct stream *st, struct scan *sc, struct visit *v, str
 	}
 	entry_encode(&en, &st->l.entries);
 	sum_add(&s->tree, sum, name, &it->meta, NULL, &st->l.scratch);
-	if (content && st->data && stream_job(st, v, &en) < 0)
-		return err_set(e, ERR_CONNECT, "connection closed");
+	if (content && st->data && stream_job(st, v, &en, e) < 0)
+		return -1;
 	return listing_room(&st->l, e);
 }
 

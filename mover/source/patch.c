@@ -525,7 +525,7 @@ static int moved(struct patch *p, struct err *e)
 	if (ask(p, SUMS_ANCHORS, 0, 0, (struct bytes){0}, e) < 0)
 		return -1;
 	struct anchor_list basis = {0};
-	if (anchor_decode(p->sums.data, p->sums.len, &basis, e) < 0)
+	if (p->sums.len && anchor_decode(p->sums.data, p->sums.len, &basis, e) < 0)
 		return -1;
 	struct h128 seed = hash128(&p->w->s->key, "anchors", 7);
 	struct anchor_params params = anchor_params_for(seed.lo, p->j->basis_size);

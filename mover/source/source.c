@@ -79,6 +79,14 @@ void job_free(struct source *s, struct job *j)
 	free(j);
 }
 
+bool source_jobs_full(struct source *s)
+{
+	pthread_mutex_lock(&s->lock);
+	bool full = s->stream_jobs >= STREAM_JOBS_MAX;
+	pthread_mutex_unlock(&s->lock);
+	return full;
+}
+
 int source_push_job(struct source *s, struct job *j)
 {
 	pthread_mutex_lock(&s->lock);
@@ -99,7 +107,7 @@ static void route(void *owner, struct link_frame *f)
 	struct source *s = owner;
 	if (f->type == WIRE_SUMS) {
 		struct cursor c = cursor_of(f->payload, f->length);
-		uint64_t fid = get_var(&c, UINT64_MAX);
+		uint64_t fid = get_var(&c, UINT64_MAX - 1);
 		for (unsigned i = 0; i < s->worker_count; i++) {
 			if (s->workers[i].waiting_for == fid + 1) {
 				mailbox_put(&s->workers[i].sums, f);
@@ -169,6 +177,12 @@ static int send_begin(struct source *s, struct err *e)
 			 .clock_ns = (uint64_t)t.tv_nsec, .incarnation = incarnation);
 }
 
+static int64_t racy_from(int64_t last_clock)
+{
+	enum { MARGIN_SECONDS = 60 };
+	return last_clock < INT64_MIN + MARGIN_SECONDS ? INT64_MIN : last_clock - MARGIN_SECONDS;
+}
+
 /* Fills mask and tree from BEGIN_OK. */
 static int take_begin_ok(struct source *s, const struct msg_begin_ok *m, struct err *e)
 {
@@ -194,7 +208,7 @@ static int take_begin_ok(struct source *s, const struct msg_begin_ok *m, struct 
 	 * time to say anything, and nothing is pruned. */
 	bool look = (s->c->options->flags & OPT_CHECKSUM) || !(m->mask & ATTR_TIMES);
 	bool record = m->state & DESTINATION_HAS_RECORD;
-	s->tree.racy_from = look ? INT64_MIN : record ? m->last_clock - 60 : INT64_MAX;
+	s->tree.racy_from = look ? INT64_MIN : record ? racy_from(m->last_clock) : INT64_MAX;
 	s->tree.problem = tree_problem;
 	s->tree.mount = tree_mount;
 	s->tree.stop = tree_stop;
@@ -244,15 +258,21 @@ static int open_dir(struct source *s, const struct link_frame *f, struct err *e)
 		return err_set(e, ERR_PROTOCOL, "the destination named an impossible directory");
 	pthread_mutex_lock(&s->lock);
 	struct dir *parent = ptrmap_get(&s->handles, m.parent);
+	if (parent)
+		dir_ref(s->dirs, parent);
 	bool taken = ptrmap_get(&s->handles, m.handle);
 	bool many = s->handles.count > 100000;
 	pthread_mutex_unlock(&s->lock);
+	if ((taken || many) && parent)
+		dir_unref(s->dirs, parent);
 	if (taken || many)
 		return err_set(e, ERR_PROTOCOL, "the destination misused a directory handle");
 	struct err why;
 	/* An absent parent failed to open before; what hangs below it is reported gone when listed.
 	 */
 	struct dir *d = parent ? dirs_child(s->dirs, parent, m.name, &why) : NULL;
+	if (parent)
+		dir_unref(s->dirs, parent);
 	if (!d)
 		return 0;
 	pthread_mutex_lock(&s->lock);
@@ -282,16 +302,14 @@ static int take_want(struct source *s, const struct link_frame *f, struct err *e
 	if (!name_valid(m.name) || m.mode > WANT_COMPARE || m.leaves.n % 16 || (m.fid & FID_STREAM))
 		return err_set(e, ERR_PROTOCOL, "the destination asked for an impossible file");
 	pthread_mutex_lock(&s->lock);
+	/* Without the directory the file counts as gone, which the worker says in its turn. */
 	struct dir *d = ptrmap_get(&s->handles, m.handle);
+	if (d)
+		dir_ref(s->dirs, d);
 	pthread_mutex_unlock(&s->lock);
-	if (!d) {
-		struct h128 zero = {0};
-		return LINK_SEND(s->link, FILE_END, file_end, e, .fid = m.fid, .status = FILE_GONE,
-				 .content = zero);
-	}
 	struct job *j = mem_alloc(1, sizeof *j);
 	*j = (struct job){.fid = m.fid,
-			  .dir = dir_ref(s->dirs, d),
+			  .dir = d,
 			  .name = mem_dup(m.name.p, m.name.n),
 			  .name_len = m.name.n,
 			  .mode = m.mode,
@@ -334,6 +352,15 @@ static int print_item(struct source *s, const struct msg_item *m, struct err *e)
 	return 0;
 }
 
+static uint64_t first_line(const struct source *s)
+{
+	uint64_t first = UINT64_MAX;
+	for (size_t i = 0; i < s->lines.cap; i++)
+		if (s->lines.slots[i].p && s->lines.slots[i].id < first)
+			first = s->lines.slots[i].id;
+	return first;
+}
+
 /* Lines are printed in the order of their numbers, so that a dry run and the real one print the
  * same. A line that waits too long for an earlier one is printed all the same. Held lines are
  * copies: their credit must go back, or the destination could not send the line that is waited for.
@@ -352,14 +379,21 @@ static int take_item(struct source *s, const struct link_frame *f, struct err *e
 	struct link_frame *copy = mem_alloc_raw(sizeof *copy + f->length);
 	memcpy(copy, f, sizeof *copy + f->length);
 	ptrmap_put(&s->lines, m.seq, copy);
+	s->lines_bytes += f->length;
+	if (s->lines_bytes > LINES_BYTES_MAX)
+		return err_set(e, ERR_PROTOCOL,
+			       "the destination sent too many itemize lines out of order");
 	int r = 0;
 	while (r == 0 && s->lines.count) {
 		struct link_frame *next = ptrmap_remove(&s->lines, s->next_line + 1);
 		if (!next && s->lines.count < LINES_HELD_MAX)
 			break;
-		s->next_line++;
-		if (!next)
+		if (!next) {
+			s->next_line = first_line(s) - 1;
 			continue;
+		}
+		s->next_line++;
+		s->lines_bytes -= next->length;
 		r = msg_item_decode(&m, next->payload, next->length, e);
 		if (r == 0)
 			r = print_item(s, &m, e);
@@ -504,10 +538,6 @@ static int session(struct source *s, struct run_result *result, struct err *e)
 
 static void start_threads(struct source *s)
 {
-	for (unsigned i = 0; i < s->worker_count; i++) {
-		s->workers[i].s = s;
-		mailbox_init(&s->workers[i].sums);
-	}
 	pthread_create(&s->lister, NULL, lister_main, s);
 	for (unsigned i = 0; i < s->worker_count; i++)
 		pthread_create(&s->workers[i].thread, NULL, worker_main, &s->workers[i]);
@@ -562,13 +592,18 @@ void source_run(const struct source_config *c, struct transport *t, struct run_r
 		s->worker_count = WORKERS_MAX;
 	mailbox_init(&s->control);
 	mailbox_init(&s->listing);
+	for (unsigned i = 0; i < s->worker_count; i++) {
+		s->workers[i].s = s;
+		mailbox_init(&s->workers[i].sums);
+	}
 	queue_init(&s->jobs, JOBS_MAX, JOBS_MAX);
 	ptrmap_init(&s->handles);
 	idmap_init(&s->reported, REPORTED_MAX);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->events_lock, NULL);
 	pthread_cond_init(&s->jobs_done, NULL);
-	struct link_config lc = {.peer_role = 'D',
+	struct link_config lc = {.self = &s->link,
+				 .peer_role = 'D',
 				 .peer_dialled = !c->dialled,
 				 .bwlimit = c->bwlimit,
 				 .route = route,

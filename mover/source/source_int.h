@@ -17,7 +17,7 @@
 #include "source.h"
 #include "tree.h"
 
-enum { LISTING_BACKLOG_MAX = 1 << 20 };
+enum { LISTING_BACKLOG_MAX = 1 << 20, LINES_BYTES_MAX = 64 << 20 };
 
 enum {
 	LINES_HELD_MAX = 1 << 16,
@@ -99,7 +99,7 @@ struct source {
 	struct idmap reported; /* path ids already reported as problems */
 	/* Main only: itemize lines that came before their turn. */
 	struct ptrmap lines; /* seq -> struct link_frame */
-	uint64_t next_line;
+	uint64_t next_line, lines_bytes;
 };
 
 void *lister_main(void *arg);
@@ -130,6 +130,8 @@ void source_issue(struct source *s, enum issue_kind kind, enum err_code code, in
 void source_leave_out(struct source *s, struct dir *d, struct bytes name);
 void source_fail(struct source *s, const struct err *why);
 /* Queues a job (ownership taken); waits while too many are queued. */
+/* True if source_push_job() would wait. */
+bool source_jobs_full(struct source *s);
 int source_push_job(struct source *s, struct job *j);
 void job_free(struct source *s, struct job *j);
 int64_t source_clock(void);

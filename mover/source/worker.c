@@ -351,6 +351,8 @@ static int open_source(struct worker *w, const struct job *j, struct err *e)
 static int run_job(struct worker *w, struct job *j, struct err *e)
 {
 	struct err why = {0};
+	if (!j->dir)
+		return worker_send_end(w, j, FILE_GONE, 0, 0, (struct h128){0}, NULL, e);
 	CLEANUP_FD int fd = open_source(w, j, &why);
 	if (fd < 0) {
 		bool gone = why.sys == ENOENT || why.sys == ESTALE || why.sys == ELOOP ||

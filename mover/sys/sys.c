@@ -194,7 +194,7 @@ int sys_fchmod(int fd, mode_t mode)
 
 int sys_fchmodat(int dirfd, const char *name, mode_t mode)
 {
-	HOOKED("fchmodat", fchmodat(dirfd, name, mode, 0));
+	HOOKED("fchmodat", fchmodat(dirfd, name, mode, AT_SYMLINK_NOFOLLOW));
 }
 
 int sys_utimens(int dirfd, const char *name, int64_t mtime, uint32_t mtime_ns)
