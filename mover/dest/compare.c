@@ -26,6 +26,17 @@ static bool dry(const struct dest *D)
 	return D->o->flags & OPT_DRY_RUN;
 }
 
+/* For our own owner, who is the one to print when this side dialled. */
+static void print_in_turn(struct dest *D, const struct buf *b)
+{
+	struct err ignored;
+	if (!D->c->events.item)
+		return;
+	pthread_mutex_lock(&D->events_lock);
+	item_order_put(&D->order, b->data, b->len, D->c->events.item, D->c->events.owner, &ignored);
+	pthread_mutex_unlock(&D->events_lock);
+}
+
 void item_line(struct dest *D, const char code[11], const struct dir *d, struct bytes name,
 	       char arrow, struct bytes target)
 {
@@ -49,21 +60,19 @@ void item_line(struct dest *D, const char code[11], const struct dir *d, struct 
 	msg_item_encode(&m, &D->frame);
 	link_send(D->link, WIRE_ITEM, &D->frame, NULL);
 	D->line_seq = 0;
-	if (!D->c->events.item)
-		return;
-	char text[CODE + 1];
-	memcpy(text, m.code, CODE);
-	text[CODE] = '\0';
-	struct run_item item = {.code = text, .path = m.path, .arrow = arrow, .target = target};
-	pthread_mutex_lock(&D->events_lock);
-	D->c->events.item(D->c->events.owner, &item);
-	pthread_mutex_unlock(&D->events_lock);
+	print_in_turn(D, &D->frame);
 }
 
 void item_void(struct dest *D, uint64_t seq)
 {
-	if (seq && (D->o->flags & OPT_ITEMIZE))
-		LINK_SEND(D->link, ITEM, item, NULL, .seq = seq);
+	if (!seq || !(D->o->flags & OPT_ITEMIZE))
+		return;
+	CLEANUP_BUF struct buf b;
+	buf_init(&b, FRAME_PAYLOAD_MAX);
+	struct msg_item m = {.seq = seq};
+	msg_item_encode(&m, &b);
+	link_send(D->link, WIRE_ITEM, &b, NULL);
+	print_in_turn(D, &b);
 }
 
 static int delete_lines(struct dest *D, struct dir *d, struct bytes name)

@@ -429,6 +429,7 @@ static void init(struct dest *D, const struct dest_config *c)
 	mailbox_init(&D->data);
 	mailbox_init(&D->sums);
 	ptrmap_init(&D->requests);
+	item_order_init(&D->order);
 	ptrmap_init(&D->groups);
 	ptrmap_init(&D->files);
 	item_init(&D->own);
@@ -468,6 +469,7 @@ static void release(struct dest *D)
 	mailbox_release(&D->data);
 	mailbox_release(&D->sums);
 	ptrmap_release(&D->requests);
+	item_order_release(&D->order);
 	ptrmap_release(&D->groups);
 	ptrmap_release(&D->files);
 	item_release(&D->own);

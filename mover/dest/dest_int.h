@@ -13,6 +13,7 @@
 
 #include "bulk.h"
 #include "dest_types.h"
+#include "item_order.h"
 
 struct request;
 struct task;
@@ -92,6 +93,7 @@ struct dest {
 	pthread_t writers[WRITERS_MAX], summer, finisher;
 	unsigned writer_count;
 	pthread_mutex_t events_lock;
+	struct item_order order; /* of the lines for our own owner; guarded by events_lock */
 };
 
 #include "dest_parts.h"

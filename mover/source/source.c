@@ -330,75 +330,12 @@ static int take_want(struct source *s, const struct link_frame *f, struct err *e
 	return err_set(e, ERR_PROTOCOL, "the destination asked for too many files at once");
 }
 
-static int print_item(struct source *s, const struct msg_item *m, struct err *e)
-{
-	char code[12];
-	memcpy(code, m->code, 11);
-	code[11] = '\0';
-	if (code[0] == '\0')
-		return 0; /* nothing came of this place */
-	for (int i = 0; i < 11; i++)
-		if (code[i] < ' ' || code[i] > '~')
-			return err_set(e, ERR_PROTOCOL,
-				       "the destination sent an unprintable itemize line");
-	struct run_item item = {.code = code,
-				.path = m->path,
-				.arrow = m->arrow == '-' || m->arrow == '=' ? (char)m->arrow : '\0',
-				.target = m->target};
-	pthread_mutex_lock(&s->events_lock);
-	if (s->c->events.item)
-		s->c->events.item(s->c->events.owner, &item);
-	pthread_mutex_unlock(&s->events_lock);
-	return 0;
-}
-
-static uint64_t first_line(const struct source *s)
-{
-	uint64_t first = UINT64_MAX;
-	for (size_t i = 0; i < s->lines.cap; i++)
-		if (s->lines.slots[i].p && s->lines.slots[i].id < first)
-			first = s->lines.slots[i].id;
-	return first;
-}
-
-/* Lines are printed in the order of their numbers, so that a dry run and the real one print the
- * same. A line that waits too long for an earlier one is printed all the same. Held lines are
- * copies: their credit must go back, or the destination could not send the line that is waited for.
- */
 static int take_item(struct source *s, const struct link_frame *f, struct err *e)
 {
-	struct msg_item m;
-	if (msg_item_decode(&m, f->payload, f->length, e) < 0)
-		return -1;
-	if (m.seq <= s->next_line || ptrmap_get(&s->lines, m.seq))
-		return err_set(e, ERR_PROTOCOL, "the destination numbered an itemize line twice");
-	if (m.seq == s->next_line + 1 && s->lines.count == 0) {
-		s->next_line++;
-		return print_item(s, &m, e);
-	}
-	struct link_frame *copy = mem_alloc_raw(sizeof *copy + f->length);
-	memcpy(copy, f, sizeof *copy + f->length);
-	ptrmap_put(&s->lines, m.seq, copy);
-	s->lines_bytes += f->length;
-	if (s->lines_bytes > LINES_BYTES_MAX)
-		return err_set(e, ERR_PROTOCOL,
-			       "the destination sent too many itemize lines out of order");
-	int r = 0;
-	while (r == 0 && s->lines.count) {
-		struct link_frame *next = ptrmap_remove(&s->lines, s->next_line + 1);
-		if (!next && s->lines.count < LINES_HELD_MAX)
-			break;
-		if (!next) {
-			s->next_line = first_line(s) - 1;
-			continue;
-		}
-		s->next_line++;
-		s->lines_bytes -= next->length;
-		r = msg_item_decode(&m, next->payload, next->length, e);
-		if (r == 0)
-			r = print_item(s, &m, e);
-		free(next);
-	}
+	pthread_mutex_lock(&s->events_lock);
+	int r = item_order_put(&s->order, f->payload, f->length, s->c->events.item,
+			       s->c->events.owner, e);
+	pthread_mutex_unlock(&s->events_lock);
 	return r;
 }
 
@@ -568,9 +505,7 @@ static void release(struct source *s)
 		if (s->handles.slots[i].p)
 			dir_unref(s->dirs, s->handles.slots[i].p);
 	ptrmap_release(&s->handles);
-	for (size_t i = 0; i < s->lines.cap; i++)
-		free(s->lines.slots[i].p);
-	ptrmap_release(&s->lines);
+	item_order_release(&s->order);
 	tree_release(&s->tree);
 	dirs_free(s->dirs);
 	link_free(s->link);
@@ -598,6 +533,7 @@ void source_run(const struct source_config *c, struct transport *t, struct run_r
 	}
 	queue_init(&s->jobs, JOBS_MAX, JOBS_MAX);
 	ptrmap_init(&s->handles);
+	item_order_init(&s->order);
 	idmap_init(&s->reported, REPORTED_MAX);
 	pthread_mutex_init(&s->lock, NULL);
 	pthread_mutex_init(&s->events_lock, NULL);

@@ -12,15 +12,15 @@
 
 #include "bulk.h"
 #include "codec.h"
+#include "item_order.h"
 #include "ptrmap.h"
 #include "queue.h"
 #include "source.h"
 #include "tree.h"
 
-enum { LISTING_BACKLOG_MAX = 1 << 20, LINES_BYTES_MAX = 64 << 20 };
+enum { LISTING_BACKLOG_MAX = 1 << 20 };
 
 enum {
-	LINES_HELD_MAX = 1 << 16,
 	WORKERS_MAX = 4,
 	STREAM_JOBS_MAX = 1024,
 	JOBS_MAX = WANTS_IN_FLIGHT_MAX + 1024,
@@ -97,9 +97,7 @@ struct source {
 	/* Guarded by events_lock: callbacks come one at a time. */
 	pthread_mutex_t events_lock;
 	struct idmap reported; /* path ids already reported as problems */
-	/* Main only: itemize lines that came before their turn. */
-	struct ptrmap lines; /* seq -> struct link_frame */
-	uint64_t next_line, lines_bytes;
+	struct item_order order;
 };
 
 void *lister_main(void *arg);
