@@ -173,8 +173,8 @@ static int compare_holes(struct diff_job *job, struct side s[2], int from, uint6
 /* Compares two opened files as far as both go, and makes sure that they stayed as they were. */
 static void compare_open(struct diff_job *job, struct side s[2], uint64_t size)
 {
-	/* Holes first: reading may make a file system (XFS, over space set aside for sharing) take cached
-	 * pages of a hole for data. */
+	/* Holes first: reading may make a file system (XFS, over space set aside for sharing) take
+	 * cached pages of a hole for data. */
 	if (diff_wants(job, TREEDIFF_HOLES) && compare_holes(job, s, 0, size) == 1 &&
 	    job->opt->exact_holes)
 		compare_holes(job, s, 1, size);
