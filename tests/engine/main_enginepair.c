@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs a source and a destination against each other over a socket pair, without SSH: the engine
- * alone, for tests, sanitizers and profiles. enginepair [-n] [-c] [-d] [-i] SOURCE DESTINATION
+ * alone, for tests, sanitizers and profiles. enginepair [-n dry] [-c checksum] [-d delete] [-i itemize] [-J in place] [-N never] [-X all mounts] SOURCE DESTINATION
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -61,7 +61,7 @@ int main(int argc, char **argv)
 	run_options_init(&o);
 	struct err e = {0};
 	int opt;
-	while ((opt = getopt(argc, argv, "ncdiJNE:I:")) != -1) {
+	while ((opt = getopt(argc, argv, "ncdiJNXE:I:")) != -1) {
 		if (opt == 'n')
 			o.flags |= OPT_DRY_RUN;
 		else if (opt == 'c')
@@ -70,6 +70,8 @@ int main(int argc, char **argv)
 			o.flags |= OPT_DELETE;
 		else if (opt == 'i')
 			o.flags |= OPT_ITEMIZE;
+		else if (opt == 'X')
+			o.flags &= ~(uint64_t)OPT_ONE_FILE_SYSTEM;
 		else if (opt == 'J')
 			o.in_place = IN_PLACE_ALWAYS;
 		else if (opt == 'N')
