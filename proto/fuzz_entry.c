@@ -80,7 +80,7 @@ static void make_entry(struct cursor *in, struct entry *en, struct buf *xattrs)
 	m->rdev_major = get_u16(in);
 	m->rdev_minor = get_u32(in);
 	en->digest.sum = get_h128(in);
-	en->group = get_u64(in);
+	en->group = get_u64(in) | 1;
 	en->fid = get_u64(in);
 	if (m->type == ENTRY_DIR)
 		en->flags &= (uint8_t) ~(ENTRY_LINKED | ENTRY_RACY);

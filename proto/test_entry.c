@@ -464,6 +464,7 @@ static void flags_are_known_ones(void **state)
 		struct entry file = {.flags = (uint8_t)flags,
 				     .name = text("n"),
 				     .meta = sample_meta(ENTRY_FILE)};
+		file.group = 7;
 		assert_int_equal(entry_taken(&file), flags <= ENTRY_FLAGS_ALL);
 		struct entry dir = file;
 		dir.meta = sample_meta(ENTRY_DIR);
@@ -473,6 +474,10 @@ static void flags_are_known_ones(void **state)
 		dir.digest.flags = (uint8_t)flags;
 		assert_int_equal(entry_taken(&dir), flags <= DIGEST_FLAGS_ALL);
 	}
+	struct entry lone = {.flags = ENTRY_LINKED,
+			     .name = text("n"),
+			     .meta = sample_meta(ENTRY_FILE)};
+	assert_false(entry_taken(&lone));
 	struct entry dir = {.name = text("n"), .meta = sample_meta(ENTRY_DIR)};
 	dir.digest.children = INT64_MAX;
 	assert_true(entry_taken(&dir));

@@ -618,12 +618,12 @@ static void flush_means_given_to_the_socket(void **state)
 {
 	(void)state;
 	struct alone x;
-	alone_open(&x, 'S', false);
+	alone_open(&x, 'D', false);
 	struct buf b;
 	buf_init(&b, 4096);
 	for (uint64_t i = 0; i < 40; i++) {
 		fill(&b, i, 100);
-		assert_int_equal(link_send(x.end.l, WIRE_SUMS, &b, NULL), 0);
+		assert_int_equal(link_send(x.end.l, WIRE_SEGMENT, &b, NULL), 0);
 	}
 	assert_int_equal(link_flush(x.end.l, PATIENCE_MS), 0);
 	for (uint64_t i = 0; i < 40; i++) {
@@ -638,7 +638,7 @@ static void flush_means_given_to_the_socket(void **state)
 	buf_release(&b);
 	buf_init(&b, FRAME_PAYLOAD_MAX);
 	fill(&b, 0, MIB);
-	assert_int_equal(link_send(x.end.l, WIRE_SUMS, &b, NULL), 0);
+	assert_int_equal(link_send(x.end.l, WIRE_SEGMENT, &b, NULL), 0);
 	assert_int_equal(link_flush(x.end.l, 1000), -1);
 	link_close(x.end.l);
 	assert_int_equal(link_flush(x.end.l, 1000), -1);
