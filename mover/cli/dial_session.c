@@ -5,6 +5,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "bulk.h"
 #include "cli.h"
 #include "dest.h"
 #include "mem.h"
@@ -120,10 +121,10 @@ static struct transport *dial_more(void *owner, struct err *e)
 	return d->options.rsh ? connect_rsh(d, heard, e) : connect_ssh(d, heard, e);
 }
 
-/* "auto" stays with one connection where more would only share the same processors. */
 static unsigned more_lanes(const struct dial_session *d)
 {
-	return d->options.connections > 1 ? (unsigned)d->options.connections - 1 : 0;
+	uint64_t n = d->options.connections;
+	return n == 0 ? BULK_AUTO : (unsigned)n - 1;
 }
 
 static void run_engine(struct dial_session *d, struct transport *t, struct run_result *result)

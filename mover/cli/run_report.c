@@ -242,7 +242,8 @@ struct report *run_report_new(const struct run_outcome *o, const char *event)
 	put_identity(o->options, r);
 	put_counts(o, r);
 	put_hashes(o, r);
-	report_u64(r, "connections", o->sessions);
+	uint64_t lanes = o->result.wire.lanes;
+	report_u64(r, "connections", lanes > o->sessions ? lanes : o->sessions);
 	report_u64(r, "peakRssBytes", (uint64_t)u.ru_maxrss * 1024);
 	report_double(r, "cpuSeconds",
 		      (double)(u.ru_utime.tv_sec + u.ru_stime.tv_sec) +

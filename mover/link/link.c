@@ -67,7 +67,7 @@ struct link {
 	struct err error;
 	bool is_down, down_called, ending, closing, closed;
 	uint8_t stage;
-	uint64_t last_rx, last_heartbeat, blocked_ns;
+	uint64_t last_rx, last_heartbeat, blocked_ns, rtt_ns;
 	double tokens; /* of the bandwidth limit */
 	uint64_t tokens_at;
 	size_t unsent; /* bytes taken by lanes and not yet written */
@@ -208,6 +208,20 @@ static int check_sender(const struct link *l, uint8_t type, struct err *e)
 		       message_name(type));
 }
 
+/* The token of a PING is the clock when it was sent. */
+static int take_pong(struct link *l, const struct link_frame *f, struct err *e)
+{
+	struct msg_pong m;
+	if (msg_pong_decode(&m, f->payload, f->length, e) < 0)
+		return -1;
+	pthread_mutex_lock(&l->lock);
+	uint64_t took = now_ns() - m.token;
+	if (took < DEAD_SECONDS * 1000000000ull && (l->rtt_ns == 0 || took < l->rtt_ns))
+		l->rtt_ns = took ? took : 1;
+	pthread_mutex_unlock(&l->lock);
+	return 0;
+}
+
 /* A whole frame has arrived. */
 static int deliver(struct lane *ln, struct link_frame *f, struct err *e)
 {
@@ -223,7 +237,9 @@ static int deliver(struct lane *ln, struct link_frame *f, struct err *e)
 		buf_put(&b, f->payload, f->length);
 		r = link_send(l, WIRE_PONG, &b, e);
 		buf_release(&b);
-	} else if (f->type != WIRE_HEARTBEAT && f->type != WIRE_PONG) {
+	} else if (f->type == WIRE_PONG) {
+		r = take_pong(l, f, e);
+	} else if (f->type != WIRE_HEARTBEAT) {
 		pthread_mutex_lock(&l->lock);
 		l->outstanding[f->channel] += f->length + FRAME_HEADER_BYTES;
 		bool over = l->outstanding[f->channel] > windows[f->channel] + FRAME_PAYLOAD_MAX;
@@ -670,6 +686,11 @@ enum err_code link_error(struct link *l, struct err *e)
 	return code;
 }
 
+void link_ping(struct link *l)
+{
+	LINK_SEND(l, PING, ping, NULL, .token = now_ns());
+}
+
 void link_stage(struct link *l, enum stage stage)
 {
 	pthread_mutex_lock(&l->lock);
@@ -688,6 +709,7 @@ struct link_counters link_counters(struct link *l)
 		c.handshake_out += l->lanes[i]->handshake_out;
 	}
 	c.blocked_ns = l->blocked_ns;
+	c.rtt_ns = l->rtt_ns;
 	c.lanes = (uint64_t)l->lane_count;
 	pthread_mutex_unlock(&l->lock);
 	return c;

@@ -80,6 +80,9 @@ void link_fail(struct link *l, const struct err *why);
 /* ERR_OK while the link is up. */
 enum err_code link_error(struct link *l, struct err *e);
 
+/* Asks the peer's link for an answer, to learn the round trip (link_counters). */
+void link_ping(struct link *l);
+
 /* What this side does now, for heartbeats. */
 void link_stage(struct link *l, enum stage stage);
 
@@ -88,6 +91,7 @@ struct link_counters {
 	uint64_t handshake_in, handshake_out; /* of which before the channel was ready */
 	uint64_t blocked_ns;                  /* time senders waited for credit */
 	uint64_t lanes;
+	uint64_t rtt_ns; /* shortest round trip seen between the two programs, 0 = none yet */
 };
 struct link_counters link_counters(struct link *l);
 

@@ -315,9 +315,34 @@ struct bulk_dialler {
 	pthread_t thread;
 };
 
+/* Waits until more lanes are worth it; their number, 0 if the run ends before. */
+static unsigned wait_for_need(struct bulk_dialler *d)
+{
+	/* Asked while the line is still idle, and of several answers the shortest counts: behind
+	 * data of our own every answer is late. */
+	int asked = 0;
+	while (!d->stop && link_error(d->link, NULL) == ERR_OK) {
+		struct link_counters c = link_counters(d->link);
+		uint64_t rtt_ms = c.rtt_ns / 1000000;
+		uint64_t carried = c.socket_in + c.socket_out;
+		if (asked < BULK_AUTO_PINGS) {
+			link_ping(d->link);
+			asked++;
+		}
+		if (c.rtt_ns && rtt_ms < BULK_AUTO_RTT_MS)
+			return 0;
+		if (c.rtt_ns && asked == BULK_AUTO_PINGS && carried >= BULK_AUTO_BYTES)
+			return BULK_AUTO_LANES;
+		usleep(20000);
+	}
+	return 0;
+}
+
 static void *dialler_main(void *arg)
 {
 	struct bulk_dialler *d = arg;
+	if (d->count == BULK_AUTO)
+		d->count = wait_for_need(d);
 	for (unsigned i = 0; i < d->count && !d->stop; i++) {
 		struct err e = {0};
 		struct transport *t = d->dial(d->owner, &e);
@@ -340,7 +365,7 @@ struct bulk_dialler *bulk_dial(struct link *l, const uint8_t token[BULK_TOKEN_BY
 	struct bulk_dialler *d = mem_alloc(1, sizeof *d);
 	d->link = l;
 	memcpy(d->token, token, sizeof d->token);
-	d->count = count < BULK_LANES_MAX ? count : BULK_LANES_MAX;
+	d->count = count == BULK_AUTO || count < BULK_LANES_MAX ? count : BULK_LANES_MAX;
 	d->dial = dial;
 	d->owner = owner;
 	if (pthread_create(&d->thread, NULL, dialler_main, d) != 0) {

@@ -10,7 +10,19 @@
 #include "link.h"
 #include "mailbox.h"
 
-enum { BULK_TOKEN_BYTES = 32, BULK_LANES_MAX = 15, BULK_TIMEOUT_MS = 30000 };
+enum {
+	BULK_TOKEN_BYTES = 32,
+	BULK_LANES_MAX = 15,
+	BULK_TIMEOUT_MS = 30000,
+	/* A count of lanes: as many as the round trip makes worth it, once the first connection is
+	   busy. */
+	BULK_AUTO = 1000,
+	BULK_AUTO_BYTES = 4 << 20, /* carried by the first connection alone */
+	BULK_AUTO_PINGS = 3,
+	/* Below this one window fills the line, and more lanes would only share processors. */
+	BULK_AUTO_RTT_MS = 5,
+	BULK_AUTO_LANES = 3,
+};
 
 struct bulk_door;
 
@@ -29,7 +41,7 @@ int bulk_serve(struct link *l, struct mailbox *in, struct err *e);
 /* Dialling side: introduces a fresh connection with the token. 0 when it may be added as a lane. */
 int bulk_join(struct transport *t, const uint8_t token[BULK_TOKEN_BYTES], struct err *e);
 
-/* Opens up to `count` lanes one after the other, on a thread of its own. */
+/* Opens up to `count` lanes (or BULK_AUTO) one after the other, on a thread of its own. */
 struct bulk_dialler;
 typedef struct transport *bulk_dial_fn(void *owner, struct err *e);
 struct bulk_dialler *bulk_dial(struct link *l, const uint8_t token[BULK_TOKEN_BYTES],
