@@ -24,6 +24,7 @@ enum {
 	WINDOW_LEAVES = 1024,
 	PACK_RAW_MAX = 1 << 20,
 	PACK_FILE_MAX = 128 << 10, /* larger files travel as segments */
+	PACK_FILES_MAX = 1024,
 	SEGMENT_RAW_MAX = 256 << 10,
 	SIGNATURE_WINDOW_MAX = 66 << 20,
 	LINK_BUCKETS = 4096,

@@ -78,6 +78,8 @@ struct dest {
 	unsigned wants_open;
 	bool wants_starved; /* the planner holds requests back and must be woken */
 	uint64_t files_open;
+	uint64_t stream_files; /* of them, announced by a stream */
+	uint64_t ready_links; /* of ready: links, which may wait for a file that is still to come */
 	struct dfile *ready, **ready_end; /* complete, waiting for an epoch */
 	uint64_t ready_count, ready_bytes, ready_since;
 	struct ddir *done, **done_end; /* directories with nothing open below */

@@ -13,6 +13,8 @@ enum {
 	EPOCH_FILES = 8192,
 	EPOCH_BYTES = 256 << 20,
 	EPOCH_SECONDS = 5,
+	READY_MAX = 2 * EPOCH_FILES,            /* complete files that may wait for an epoch */
+	STREAM_FILES_MAX = 16 * PACK_FILES_MAX, /* announced ones whose content is still to come */
 	EPOCH_JOURNALS = 64,
 	SYNC_EACH_BELOW = 64, /* so few files are synced one by one */
 	TEMP_NAME_MAX = 64,

@@ -46,7 +46,8 @@ static bool next_epoch(struct dest *D, struct epoch *ep)
 				     .bytes = D->ready_bytes};
 		D->ready = NULL;
 		D->ready_end = &D->ready;
-		D->ready_count = D->ready_bytes = 0;
+		D->ready_count = D->ready_bytes = D->ready_links = 0;
+		pthread_cond_broadcast(&D->files_moved);
 	}
 	pthread_mutex_unlock(&D->lock);
 	return go;
@@ -146,6 +147,7 @@ static void land_links(struct dest *D, struct dfile *links)
 			f->next = NULL;
 			*D->ready_end = f;
 			D->ready_end = &f->next;
+			D->ready_links++;
 			if (D->ready_count++ == 0)
 				D->ready_since = run_now_ns() / 1000000000u;
 		}

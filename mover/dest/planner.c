@@ -515,6 +515,17 @@ static void drop_streamed(struct dest *D, struct ddir *dd, const struct entry *e
 	}
 }
 
+/* So many announced files may wait for their content. Their content is on its way before that of
+ * any later one, but for what the source has in open packs, which is less; so waiting here cannot
+ * starve the writers. */
+static void wait_for_content(struct dest *D)
+{
+	pthread_mutex_lock(&D->lock);
+	while (D->stream_files >= STREAM_FILES_MAX && !D->stopping)
+		pthread_cond_wait(&D->files_moved, &D->lock);
+	pthread_mutex_unlock(&D->lock);
+}
+
 /* One step down into or up out of a directory of the running stream. */
 static int take_stream(struct dest *D, const struct msg_entries *m, struct err *e)
 {
@@ -552,6 +563,8 @@ static int take_stream(struct dest *D, const struct msg_entries *m, struct err *
 			r = err_set(e, ERR_PROTOCOL, "the source sent a malformed stream");
 			break;
 		}
+		if ((en.flags & ENTRY_STREAM) && !(D->o->flags & OPT_DRY_RUN))
+			wait_for_content(D);
 		if (dd->dead) {
 			drop_streamed(D, dd, &en);
 			continue;

@@ -45,6 +45,7 @@ void dfile_publish(struct dest *D, struct dfile *f)
 	pthread_mutex_lock(&D->lock);
 	f->dd->pending++;
 	D->files_open++;
+	D->stream_files += f->fid & FID_STREAM;
 	if (f->fid) {
 		ptrmap_put(&D->files, f->fid, f);
 		pthread_cond_broadcast(&D->files_moved);
@@ -96,6 +97,7 @@ static void forget(struct dest *D, struct dfile *f)
 			D->wants_open--;
 	}
 	D->files_open--;
+	D->stream_files -= f->fid & FID_STREAM;
 	bool starved = turn_over(D);
 	pthread_cond_broadcast(&D->files_moved);
 	pthread_mutex_unlock(&D->lock);
@@ -108,12 +110,19 @@ void dfile_ready(struct dest *D, struct dfile *f)
 	struct timespec t;
 	clock_gettime(CLOCK_MONOTONIC, &t);
 	pthread_mutex_lock(&D->lock);
+	/* The finisher waits for nobody, so waiting for it is safe; only links may depend on what
+	 * is still to come, and those are not held against the files they wait for. */
+	while (!D->stopping &&
+	       (f->link ? D->ready_links : D->ready_count - D->ready_links) >= READY_MAX)
+		pthread_cond_wait(&D->files_moved, &D->lock);
 	if (f->fid) {
 		ptrmap_remove(&D->files, f->fid);
 		if (!(f->fid & FID_STREAM))
 			D->wants_open--;
 	}
 	D->files_open--;
+	D->stream_files -= f->fid & FID_STREAM;
+	D->ready_links += f->link;
 	f->next = NULL;
 	*D->ready_end = f;
 	D->ready_end = &f->next;
@@ -559,9 +568,13 @@ static int take_pack(struct writer *w, const struct link_frame *fr, struct err *
 		return err_set(e, ERR_PROTOCOL, "the source sent a pack of wrong length");
 	}
 	struct cursor c = cursor_of(body.p, body.n);
-	while (cursor_left(&c))
+	for (int files = 0; cursor_left(&c); files++) {
+		if (files == PACK_FILES_MAX)
+			return err_set(e, ERR_PROTOCOL,
+				       "the source sent too many files in one pack");
 		if (take_pack_item(w, &c, e) < 0)
 			return -1;
+	}
 	return 0;
 }
 

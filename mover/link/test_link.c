@@ -730,6 +730,41 @@ static void lanes_have_a_maximum(void **state)
 		close(far[i]);
 }
 
+/* What was a link goes on as plain bytes, and none is lost on the way. */
+static void a_lane_can_be_handed_out(void **state)
+{
+	(void)state;
+	struct alone x;
+	struct err e = {0};
+	alone_open(&x, 'S', false);
+	assert_true(raw_frame(x.fd, WIRE_BEGIN, "abc", 3));
+	struct link_frame *f = end_take(&x.end, PATIENCE_MS);
+	assert_non_null(f);
+	link_done(x.end.l, f);
+	assert_int_equal(LINK_SEND(x.end.l, ABORT, abort, &e, .code = 3), 0);
+	assert_int_equal(link_flush(x.end.l, PATIENCE_MS), 0);
+	struct transport *t = link_detach(x.end.l);
+	assert_non_null(t);
+	uint8_t bytes[FRAME_HEADER_BYTES + 2];
+	assert_true(raw_read(x.fd, bytes, sizeof bytes));
+	assert_int_equal(bytes[4], WIRE_ABORT);
+	assert_int_equal(t->ops->write(t, "plain", 5, &e), 5);
+	assert_true(raw_read(x.fd, bytes, 5));
+	assert_memory_equal(bytes, "plain", 5);
+	assert_true(raw_write(x.fd, "back", 4));
+	bool eof;
+	assert_int_equal(t->ops->read(t, bytes, sizeof bytes, &eof, &e), 4);
+	assert_memory_equal(bytes, "back", 4);
+	alone_close(&x);
+	t->ops->free(t);
+	/* There is nothing to hand out of a link that is down. */
+	alone_open(&x, 'S', false);
+	shutdown(x.fd, SHUT_RDWR);
+	end_wait_down(&x.end);
+	assert_null(link_detach(x.end.l));
+	alone_close(&x);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -752,6 +787,7 @@ int main(void)
 		cmocka_unit_test(what_is_too_large_is_not_sent),
 		cmocka_unit_test(bandwidth_is_limited),
 		cmocka_unit_test(lanes_have_a_maximum),
+		cmocka_unit_test(a_lane_can_be_handed_out),
 	};
 	signal(SIGPIPE, SIG_IGN);
 	return cmocka_run_group_tests(tests, NULL, NULL);

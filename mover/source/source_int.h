@@ -62,7 +62,9 @@ struct worker {
 	struct item item;
 	uint8_t *data; /* SEGMENT_RAW_MAX bytes */
 	struct buf frame, pack;
-	uint8_t *packed; /* compressed form */
+	unsigned pack_files; /* in pack; at most PACK_FILES_MAX, so that no file falls far behind
+				others */
+	uint8_t *packed;     /* compressed form */
 };
 
 struct source {

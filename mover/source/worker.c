@@ -202,6 +202,7 @@ static int flush_pack(struct worker *w, struct err *e)
 	buf_clear(&w->frame);
 	msg_pack_encode(&m, &w->frame);
 	buf_clear(&w->pack);
+	w->pack_files = 0;
 	return link_send(w->s->link, WIRE_PACK, &w->frame, e);
 }
 
@@ -213,8 +214,10 @@ static int pack_put(struct worker *w, const struct job *j, enum file_status stat
 	buf_init(&mb, META_BYTES_MAX);
 	if (meta)
 		meta_encode(meta, &mb);
-	if (w->pack.len + n + mb.len + 64 > PACK_RAW_MAX && flush_pack(w, e) < 0)
+	bool full = w->pack.len + n + mb.len + 64 > PACK_RAW_MAX || w->pack_files == PACK_FILES_MAX;
+	if (full && flush_pack(w, e) < 0)
 		return -1;
+	w->pack_files++;
 	put_var(&w->pack, j->fid);
 	buf_put_u8(&w->pack, (uint8_t)status);
 	put_var(&w->pack, (uint64_t)error);
@@ -318,6 +321,8 @@ int worker_send_file(struct worker *w, struct job *j, int fd, struct err *e)
 {
 	if (w->item.meta.size <= PACK_FILE_MAX)
 		return send_small(w, j, fd, e);
+	if (flush_pack(w, e) < 0)
+		return -1;
 	struct h128 sum = {0};
 	struct err why = {0};
 	posix_fadvise(fd, 0, 0, POSIX_FADV_SEQUENTIAL);
@@ -370,7 +375,7 @@ static int run_job(struct worker *w, struct job *j, struct err *e)
 				       (struct h128){0}, NULL, e);
 	}
 	if (j->mode != WANT_FULL)
-		return worker_send_patch(w, j, fd, e);
+		return flush_pack(w, e) < 0 ? -1 : worker_send_patch(w, j, fd, e);
 	return worker_send_file(w, j, fd, e);
 }
 

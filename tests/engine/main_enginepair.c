@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Runs a source and a destination against each other over a socket pair, without SSH: the engine
- * alone, for tests, sanitizers and profiles. enginepair [-n dry] [-c checksum] [-d delete] [-i itemize] [-J in place] [-N never] [-X all mounts] SOURCE DESTINATION
+ * alone, for tests, sanitizers and profiles. enginepair [-n dry] [-c checksum] [-d delete] [-i
+ * itemize] [-J in place] [-N never] [-X all mounts] SOURCE DESTINATION
  */
 #include <fcntl.h>
 #include <stdio.h>

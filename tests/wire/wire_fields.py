@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Constants, primitive types and parts of messages of proto/SPEC.md (sections 2 to 4, 5.4, 5.8, 5.9).
+"""Constants, primitive types and parts of messages of proto/SPEC.md (2 to 4, 5.4, 5.8, 5.9).
 
-Made from the specification alone, and strict: what it does not allow is a WireError with the offset.
+Made from the specification alone, and strict: what it does not allow is a WireError with its place.
 """
 
 import hashlib
@@ -78,6 +78,7 @@ MODES = ("FULL", "PATCH", "COMPARE")
 PACK_STATUS = {0: "OK", 2: "CHANGED", 3: "GONE", 4: "FAILED"}
 END_STATUS = ("OK", "SAME", "CHANGED", "GONE", "FAILED", "DIFFERS")
 ITEM_CODE = re.compile(rb"(?:[<>ch.][fdLDS](?:\+{9}|[cstpoguaxTPOGUAX.? ]{9})|\*deleting  )")
+PLAIN = re.compile(rb"[ !#-\[\]-~]*")
 RESERVED = re.compile(rb"\.scribe-[0-9a-f]{32}-")
 
 
@@ -89,8 +90,9 @@ class WireError(Exception):
         self.text, self.offset, self.who = text, offset, who
 
     def __str__(self):
-        where = "" if self.offset is None else f" at {self.who}{'+' if self.who else ''}{self.offset}"
-        return self.text + where
+        if self.offset is None:
+            return self.text
+        return f"{self.text} at {self.who}{'+' if self.who else ''}{self.offset}"
 
 
 def need(condition, text, offset=None):
@@ -100,6 +102,8 @@ def need(condition, text, offset=None):
 
 def quote(data):
     """Bytes as text between quotes, other than printable ASCII as \\xNN."""
+    if PLAIN.fullmatch(data):
+        return '"' + data.decode("ascii") + '"'
     parts = []
     for byte in data:
         if byte in b'"\\':
@@ -269,7 +273,8 @@ class Meta:
         need(reader.at - start <= META_BYTES_MAX, "meta is too long", begin)
 
     def show(self):
-        said = f"{TYPES[self.type]}{self.mode:04o} {self.uid}:{self.gid} {self.mtime}.{self.mtime_ns:09}"
+        said = f"{TYPES[self.type]}{self.mode:04o} {self.uid}:{self.gid}"
+        said += f" {self.mtime}.{self.mtime_ns:09}"
         if self.size is not None:
             said += f" size={self.size}"
         if self.link is not None:
@@ -401,18 +406,20 @@ def decode_filter(r, lines):
     return rules
 
 
-def check_anchors(data, offset):
-    """An anchor list (5.8)."""
+def check_anchors(data, size, offset):
+    """An anchor list (5.8) of a file of `size` bytes."""
     need(len(data) <= ANCHORS_BYTES_MAX, f"anchor list of {len(data)} bytes", offset)
     r = Reader(data, offset)
     spacing = r.var("spacing")
-    need(spacing >= 1024, f"spacing {spacing}", offset)
+    first = max(1024, size // 2048)
+    right = any(spacing == first << times for times in range(54))
+    need(right, f"spacing {spacing}, the first one is {first}", offset)
     position = 0
     for index in range(r.var("count of anchors", ANCHORS_MAX)):
         distance = r.var("distance of an anchor")
         need(distance or not index, "two anchors at one place", r.offset)
         position += distance
-        need(position <= SIZE_MAX - 256, "anchor beyond the largest file", r.offset)
+        need(position <= size - 256, "anchor beyond the end of the file", r.offset)
         r.u64("identity")
     r.end("anchor list")
 

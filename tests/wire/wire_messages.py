@@ -172,7 +172,7 @@ def root(m, r):
         blank = not any(digest + links) and not any(numbers) and not flags
         need(blank, "ROOT of a stream with numbers", begin)
     m.put("meta", decode_meta(r, "meta"), "")
-    need(m["meta"].type == DIRECTORY, "the root is no directory", begin)
+    need(m["meta"] and m["meta"].type == DIRECTORY, "the root is no directory", begin)
     m.lines.append(m["meta"].show())
 
 
