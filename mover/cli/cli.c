@@ -6,9 +6,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "text.h"
+
+enum { OPEN_FILES = 8192 };
 
 const struct opt_command *const cli_commands[] = {
 	&command_push,    &command_pull, &command_serve,
@@ -116,10 +119,22 @@ static int no_command(const char *first)
 	return cli_error(NULL, &e);
 }
 
+/* Walking a deep tree holds a file or two per level; the usual soft limit is meant for select(2).
+ */
+static void allow_files(void)
+{
+	struct rlimit limit;
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= OPEN_FILES)
+		return;
+	limit.rlim_cur = limit.rlim_max < OPEN_FILES ? limit.rlim_max : OPEN_FILES;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 int cli_main(int argc, char **argv)
 {
 	occupy_standard_fds();
 	signal(SIGPIPE, SIG_IGN);
+	allow_files();
 	const char *first = argc > 1 ? argv[1] : NULL;
 	if (!first)
 		return no_command(first);

@@ -18,7 +18,7 @@ enum {
 	SMALL_FRAME = 16 << 10,
 	READS_PER_TURN = 64,
 	BWLIMIT_PIECE = 16 << 10,
-	CONTROL_OUT_MAX = 64 << 20, /* control messages that wait for the socket */
+	CONTROL_OUT_MAX = 8 << 20, /* control messages that wait for the socket */
 };
 
 struct out_frame {
@@ -132,7 +132,7 @@ int link_send(struct link *l, enum message_type type, const struct buf *b, struc
 	uint64_t since = 0;
 	while (!l->is_down && channel != CH_CONTROL &&
 	       (l->out[channel].bytes > OUT_BYTES_MAX ||
-		(l->credit[channel] < cost && l->credit[channel] < windows[channel]))) {
+		(l->credit[channel] < cost && l->credit[channel] <= windows[channel] / 4 * 3))) {
 		if (!since)
 			since = now_ns();
 		pthread_cond_wait(&l->moved, &l->lock);
@@ -635,6 +635,11 @@ int link_flush(struct link *l, int timeout_ms)
 	struct timespec until;
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += timeout_ms / 1000;
+	until.tv_nsec += (long)(timeout_ms % 1000) * 1000000;
+	if (until.tv_nsec >= 1000000000) {
+		until.tv_sec++;
+		until.tv_nsec -= 1000000000;
+	}
 	pthread_mutex_lock(&l->lock);
 	int r = 0;
 	for (;;) {

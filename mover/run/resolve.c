@@ -48,7 +48,10 @@ int run_resolve(int root_fd, const char *path, size_t n, bool make, struct err *
 				       "bytes)");
 		}
 		/* Only the last one is made: a path with several missing is more likely a slip. */
-		bool last = path >= end || strspn(path, "/") == (size_t)(end - path);
+		const char *rest = path;
+		while (rest < end && *rest == '/')
+			rest++;
+		bool last = rest >= end;
 		int next = step(at, name, make && last, e);
 		close(at);
 		if (next < 0)

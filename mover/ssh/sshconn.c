@@ -19,7 +19,7 @@
 #include "netdial.h"
 #include "text.h"
 
-enum { CLOSE_FLUSH_MS = 200, UNREAD_MIN = 64 << 10 };
+enum { CLOSE_LAST_MS = 20, CLOSE_FLUSH_MS = 200, UNREAD_MIN = 64 << 10 };
 
 struct sshconn *sshconn_of(struct transport *t)
 {
@@ -369,12 +369,30 @@ static void conn_shutdown(struct transport *t, int timeout_ms)
 	sshconn_drain(c, net_now_ms() + timeout_ms);
 }
 
+/* The dialling side lets the other one close first, so that what it says last is counted too. One
+ * that does not close (sshd keeps the connection) is not waited for much longer than its channel.
+ */
+static void hear_out(struct sshconn *c)
+{
+	int64_t until = net_now_ms() + CLOSE_FLUSH_MS;
+	bool closed = false;
+	while (!c->broken && net_now_ms() < until && sshconn_wait(c, until, -1, NULL) == 0) {
+		sshconn_pump(c);
+		if (c->closed && !closed) {
+			closed = true;
+			until = net_now_ms() + CLOSE_LAST_MS;
+		}
+	}
+}
+
 /* The farewell belongs to the counted bytes. */
 static void conn_close(struct transport *t)
 {
 	struct sshconn *c = sshconn_of(t);
 	if (c->session && c->channel && !c->broken) {
 		c->discard = true;
+		if (!c->extra)
+			hear_out(c);
 		if (!c->closed)
 			(void)ssh_channel_close(c->channel);
 		sshconn_drain(c, net_now_ms() + CLOSE_FLUSH_MS);

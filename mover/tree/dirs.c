@@ -142,15 +142,19 @@ static int open_locked(struct dirs *ds, struct dir *d, struct err *e)
 		struct dir *top = d;
 		while (top->parent->fd < 0)
 			top = top->parent;
-		top->parent->pins++;
+		/* Held, so that making room for the child does not close it again. */
+		struct dir *above = top->parent;
+		if (above->pins++ == 0)
+			lru_remove(ds, above);
 		make_room(ds);
-		top->parent->pins--;
-		if (top->parent->fd < 0)
-			continue;
-		int fd = open_component(top->parent->fd, top->name);
+		int fd = open_component(above->fd, top->name);
+		int sys = errno;
+		if (--above->pins == 0)
+			lru_add(ds, above);
+		errno = sys;
 		struct stat st;
 		if (fd < 0 || fstat(fd, &st) < 0) {
-			int sys = errno;
+			sys = errno;
 			if (fd >= 0)
 				close(fd);
 			errno = sys;
@@ -249,7 +253,7 @@ void dir_path(const struct dir *d, struct bytes name, struct buf *out)
 	if (total && name.n == 0)
 		total--;
 	size_t at = out->len;
-	if (buf_reserve(out, total) < 0)
+	if (total == 0 || buf_reserve(out, total) < 0)
 		return;
 	out->len = at + total;
 	uint8_t *end = out->data + out->len;

@@ -16,8 +16,8 @@ import collections
 import sys
 
 from wire_fields import (
-    CHANNELS, CHANGED, CHARDEV, BLOCKDEV, CONTROL, DATA, DIRECTORY, FIFO, FILE, FRAME_PAYLOAD_MAX,
-    GONE, INCOMPLETE, LEAF_BYTES, LINKED, META, OPAQUE, RACY, Reader, SOCKET, STREAM, SYMLINK,
+    CHANNELS, CHANGED, CHARDEV, BLOCKDEV, CONTROL, DATA, DIRECTORY, FIFO, FILE,
+    GONE, INCOMPLETE, LINKED, META, OPAQUE, RACY, Reader, SOCKET, STREAM, SYMLINK,
     TRIE_FANOUT, WireError, check_anchors, check_scope, check_signature, need, quote,
 )
 from wire_messages import Splitter

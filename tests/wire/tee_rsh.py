@@ -5,9 +5,9 @@
 
 Used as the mover's --rsh: what passes here is the protocol itself, without SSH around it. All
 connections of a run write to one capture. It is a sequence of pieces, integers little endian: U32
-connection (any number; that of the first piece is the first connection), U8 direction (0 from stdin,
-which is the side that dialled, 1 to stdout), U32 length, bytes. A piece is written before it is
-passed on, in one write(), so that no frame stands in front of the one that it answers.
+connection (any number; that of the first piece is the first connection), U8 direction (0 from
+stdin, which is the side that dialled, 1 to stdout), U32 length, bytes. A piece is written before it
+is passed on, in one write(), so that no frame stands in front of the one that it answers.
 """
 
 import os
