@@ -572,7 +572,11 @@ bool rsdelta_hopeless(const struct rsdelta_stats *so_far)
 {
 	if (so_far->ns > TRAP_NS + so_far->consumed * TRAP_NS_PER_BYTE)
 		return true;
-	return so_far->consumed >= HOPELESS_BYTES && so_far->copied < so_far->consumed / 20;
+	/* What was searched and not yet described is, but for one literal at most, a match that
+	 * still goes on. */
+	uint64_t running = so_far->consumed - so_far->covered;
+	uint64_t found = so_far->copied + (running > RSDELTA_LITERAL_MAX ? running : 0);
+	return so_far->consumed >= HOPELESS_BYTES && found < so_far->consumed / 20;
 }
 
 int rsdelta_check_copy(uint64_t from, uint64_t len, uint64_t window_len, struct err *e)
