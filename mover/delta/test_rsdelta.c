@@ -477,8 +477,12 @@ static void hopeless_rule(void **state)
 	(void)state;
 	struct rsdelta_stats st = {0};
 	assert_false(rsdelta_hopeless(&st));
-	st.consumed = 8 << 20;
+	st.consumed = st.covered = 8 << 20;
 	assert_true(rsdelta_hopeless(&st));
+	/* A match that still goes on is not described yet. */
+	st.covered = 7 << 20;
+	assert_false(rsdelta_hopeless(&st));
+	st.covered = 8 << 20;
 	st.copied = 1 << 20;
 	assert_false(rsdelta_hopeless(&st));
 	st.ns = 5000000000u;

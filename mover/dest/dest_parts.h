@@ -99,7 +99,8 @@ int land_temp(struct dest *D, struct ddir *dd, int dirfd, const char *temp, cons
 /* remove.c */
 /* Removes dirfd/name and everything below it that may go. 1: something had to stay. */
 int remove_entry(struct dest *D, struct dir *d, struct bytes name, struct err *e);
-/* True if nothing below d/name has to stay (excluded names, mounts). */
+/* True if nothing below d/name has to stay (excluded names, mounts) and --max-delete allows all of
+ * it, which is then taken off. */
 /* Removes a directory that was a temp of a dead run. */
 void remove_temp_dir(struct dest *D, struct dir *d, struct bytes name);
 /* Removes what a directory contains, whatever it is, but never across a mount. */

@@ -56,7 +56,11 @@ static bool next_epoch(struct dest *D, struct epoch *ep)
 /* Makes the data of the epoch durable: one by one when they are few, else the whole filesystem. */
 static int sync_data(struct dest *D, const struct epoch *ep, struct err *e)
 {
-	if (ep->count >= SYNC_EACH_BELOW)
+	/* A journal's name must be durable too, before it is applied. */
+	bool whole = ep->count >= SYNC_EACH_BELOW;
+	for (struct dfile *f = ep->files; f && !whole; f = f->next)
+		whole = f->way == WAY_JOURNAL;
+	if (whole)
 		return sys_syncfs(D->root_fd) < 0
 			       ? err_sys(e, ERR_FAILURE, "cannot sync the destination")
 			       : 0;

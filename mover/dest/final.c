@@ -127,6 +127,12 @@ static int find_mismatches(struct dest *D, struct tree_sum *own, struct h128 *ro
 		return -1;
 	if (D->mismatches || D->mismatches_changed || agree(D, own, m))
 		return 0;
+	if (D->tree.left_overflow) {
+		dest_issue(
+			D, ISSUE_NOTE, ERR_OK, 0, D->root->d, (struct bytes){0},
+			"too many entries are left out for the digests to be compared as a whole");
+		return 0;
+	}
 	D->mismatches++;
 	bool links = !h128_equal(tree_links_hash(&D->tree), m->links);
 	dest_issue(D, ISSUE_FAILED, ERR_VERIFY, 0, D->root->d, (struct bytes){0},
@@ -270,7 +276,7 @@ static int finish_dry(struct dest *D, struct run_result *result, struct err *e)
 /* Links and attributes depend on each other: what was set under one name showed under the others
  * while they were one inode, and only equal files are joined. So both are looked at in turn until
  * nothing moves. */
-static int settle_links(struct dest *D, const struct msg_source_final *m, struct err *e)
+static int settle_links(struct dest *D, struct msg_source_final *m, struct err *e)
 {
 	for (int round = 0; round < SETTLE_ROUNDS; round++) {
 		D->parted = false;
@@ -281,7 +287,8 @@ static int settle_links(struct dest *D, const struct msg_source_final *m, struct
 		D->silent = true;
 		int r = plan_again(D, UINT64_MAX, e);
 		D->silent = false;
-		if (r < 0)
+		/* It may have brought content, which the source's word must cover. */
+		if (r < 0 || ask_final(D, 0, m, e) < 0)
 			return -1;
 	}
 	return 0;

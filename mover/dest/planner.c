@@ -593,12 +593,12 @@ static int take_stream(struct dest *D, const struct msg_entries *m, struct err *
 
 int plan_stream(struct dest *D, struct ddir *dd, struct err *e)
 {
-	if (plan_handle(D, dd, e) < 0)
-		return -1;
 	D->streams_open++;
 	dd->next = NULL;
 	*D->streams_end = dd;
 	D->streams_end = &dd->next;
+	if (plan_handle(D, dd, e) < 0)
+		return -1;
 	return LINK_SEND(D->link, STREAM_REQ, stream_req, e, .handle = dd->handle);
 }
 

@@ -32,6 +32,7 @@ struct remover {
 	struct dest *D;
 	bool dry;     /* only find out */
 	bool stays;   /* something has to stay */
+	bool counted; /* taken off what --max-delete allows before */
 	uint64_t met; /* entries that went or, dry, would go */
 	bool limit_hit;
 	struct item it;
@@ -67,7 +68,7 @@ static int remove_inside(struct remover *r, struct dir *d, struct err *e)
 /* Takes one off what --max-delete allows, whatever the deletion is for. */
 static bool may_delete(struct remover *r)
 {
-	uint64_t left = r->D->deletes_left;
+	uint64_t left = r->counted ? UINT64_MAX : (uint64_t)r->D->deletes_left;
 	while (left && left != UINT64_MAX &&
 	       !atomic_compare_exchange_weak(&r->D->deletes_left, &left, left - 1))
 		;
@@ -173,6 +174,7 @@ int remove_content(struct dest *D, struct dir *d, struct err *e)
 {
 	struct remover r;
 	remover_init(&r, D, false);
+	r.counted = true;
 	int result = remove_inside(&r, d, e);
 	item_release(&r.it);
 	return result;
@@ -202,7 +204,15 @@ bool removable(struct dest *D, struct dir *d, struct bytes name)
 	struct err why;
 	int result = remove_one(&r, d, name, &why);
 	item_release(&r.it);
-	return result == 0 && !r.stays && r.met <= D->deletes_left;
+	if (result < 0 || r.stays)
+		return false;
+	uint64_t left = D->deletes_left;
+	if (left != UINT64_MAX && r.met > left)
+		return false;
+	if (left != UINT64_MAX)
+		D->deletes_left -=
+			r.met; /* taken off now: purging what was replaced goes uncounted */
+	return true;
 }
 
 static int compare_paths(const void *a, const void *b)

@@ -205,11 +205,14 @@ static struct dfile *find_file(struct dest *D, uint64_t fid, struct err *e)
 	int r = 0;
 	while (!(f = ptrmap_get(&D->files, fid)) && !D->stopping && r != ETIMEDOUT)
 		r = pthread_cond_timedwait(&D->files_moved, &D->lock, &until);
+	bool stopping = D->stopping;
 	if (f)
 		f->users++;
 	pthread_mutex_unlock(&D->lock);
-	if (!f)
-		err_set(e, ERR_PROTOCOL, "the source sent content of a file it never listed");
+	if (!f && (!stopping || link_error(D->link, e) == ERR_OK))
+		err_set(e, stopping ? ERR_CONNECT : ERR_PROTOCOL,
+			stopping ? "connection closed"
+				 : "the source sent content of a file it never listed");
 	return f;
 }
 

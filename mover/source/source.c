@@ -11,7 +11,7 @@
 #include "mem.h"
 #include "resolve.h"
 
-enum { OPENING_TIMEOUT_MS = 60000, REPORTED_MAX = 1 << 16 };
+enum { UNRECORDED_SECONDS = 3600, OPENING_TIMEOUT_MS = 60000, REPORTED_MAX = 1 << 16 };
 
 int64_t source_clock(void)
 {
@@ -207,8 +207,11 @@ static int take_begin_ok(struct source *s, const struct msg_begin_ok *m, struct 
 	/* Where content has to be looked at in any case, every file counts as too young for its
 	 * time to say anything, and nothing is pruned. */
 	bool look = (s->c->options->flags & OPT_CHECKSUM) || !(m->mask & ATTR_TIMES);
+	/* A replica without a record may be what a killed first run left: what is younger than such
+	 * a run could be is looked at. */
 	bool record = m->state & DESTINATION_HAS_RECORD;
-	s->tree.racy_from = look ? INT64_MIN : record ? racy_from(m->last_clock) : INT64_MAX;
+	int64_t since = record ? m->last_clock : s->clock - UNRECORDED_SECONDS;
+	s->tree.racy_from = look ? INT64_MIN : racy_from(since);
 	s->tree.problem = tree_problem;
 	s->tree.mount = tree_mount;
 	s->tree.stop = tree_stop;

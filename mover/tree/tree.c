@@ -134,7 +134,8 @@ void tree_leave_out(struct tree *t, const struct dir *d, struct bytes name, enum
 {
 	uint64_t id = path_id(t, d, name);
 	uint32_t had = idmap_get(&t->left_out, id);
-	idmap_put(&t->left_out, id, had | how);
+	if (!idmap_put(&t->left_out, id, had | how))
+		t->left_overflow = true;
 	tree_touch(t, d);
 }
 

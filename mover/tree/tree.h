@@ -16,7 +16,7 @@
 #include "idmap.h"
 #include "scan.h"
 
-enum { TREE_DEPTH_MAX = 1000, TREE_CACHE_SLOTS = 1 << 16, TREE_LEFT_OUT_MAX = 1 << 16 };
+enum { TREE_DEPTH_MAX = 1000, TREE_CACHE_SLOTS = 1 << 16, TREE_LEFT_OUT_MAX = 1 << 21 };
 
 #define TREE_STATE_DIR   ".scribe-mover" /* below the root: journals, anchors, during a run only */
 #define TREE_TEMP_PREFIX ".scribe-"      /* + 32 hex digits of the run + "-" + number */
@@ -57,6 +57,7 @@ struct tree {
 	struct tree_cache *cache;
 	struct idmap left_out;
 	struct links links; /* of the last walk with collect_links */
+	bool left_overflow; /* more was left out than is kept: digests cannot agree */
 	bool collect_links;
 	uint64_t dropped[DROPPED_KINDS];
 	uint64_t walked; /* entries looked at so far */
