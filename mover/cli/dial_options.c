@@ -286,7 +286,7 @@ const struct opt dial_options_table[] = {
 	 .kind = OPT_U64,
 	 AT(sync_number),
 	 SAFETY,
-	 .help = "number of this sync; refused if it is not above the last one committed"},
+	 .help = "number of this sync, kept in the record at the destination"},
 	{.name = "data-as-of",
 	 .kind = OPT_TIME,
 	 AT(data_as_of),

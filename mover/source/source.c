@@ -363,13 +363,14 @@ static int take_issue(struct source *s, const struct link_frame *f, struct err *
 	return 0;
 }
 
-static int take_committed(const struct link_frame *f, struct run_result *r, struct err *e)
+static int take_committed(struct source *s, const struct link_frame *f, struct run_result *r,
+			  struct err *e)
 {
 	struct msg_committed m;
 	if (msg_committed_decode(&m, f->payload, f->length, e) < 0)
 		return -1;
 	r->committed = m.code != ERR_VERIFY;
-	r->has_hashes = true;
+	r->has_hashes = !(s->c->options->flags & OPT_DRY_RUN);
 	r->hash_destination = m.root_hash;
 	r->hash_source = m.source_root_hash;
 	r->files_total = m.files_total;
@@ -436,7 +437,7 @@ static int handle(struct source *s, struct link_frame *f, struct run_result *res
 	case WIRE_ACK:
 		break;
 	case WIRE_COMMITTED:
-		r = take_committed(f, result, e) < 0 ? -1 : 1;
+		r = take_committed(s, f, result, e) < 0 ? -1 : 1;
 		break;
 	default:
 		r = err_set(e, ERR_PROTOCOL, "unexpected message %s", message_name(f->type));
