@@ -301,6 +301,31 @@ static bool shared_outside(const struct slice *s, const struct link_name *leader
 	return false;
 }
 
+/* Of the names of one group [first, end) brings that to the front whose inode takes the least
+ * space: copies made by others may have lost their holes. */
+static void choose_leader(struct slice *s, size_t first, size_t end)
+{
+	struct dest *D = s->D;
+	uint64_t least = UINT64_MAX;
+	size_t best = first;
+	CLEANUP_ITEM struct item it;
+	item_init(&it);
+	for (size_t i = first; i < end; i++) {
+		struct spot sp;
+		struct err why;
+		if (spot_open(D, &sp, &s->v[i], &why) < 0)
+			continue;
+		if (spot_read(D, &sp, &it, &why) == TREE_ENTRY && it.disk_bytes < least) {
+			least = it.disk_bytes;
+			best = i;
+		}
+		spot_close(D, &sp);
+	}
+	struct link_name swap = s->v[first];
+	s->v[first] = s->v[best];
+	s->v[best] = swap;
+}
+
 static void settle(struct slice *s)
 {
 	struct dest *D = s->D;
@@ -317,6 +342,7 @@ static void settle(struct slice *s)
 		while (end < s->n && s->v[end].group == leader->group)
 			end++;
 		if (leader->there) {
+			choose_leader(s, i, end);
 			if (shared_outside(s, leader) && part(D, leader, &why) < 0)
 				note_failure(D, leader, &why);
 			for (size_t k = i + 1; k < end; k++)
