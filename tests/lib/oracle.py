@@ -62,18 +62,19 @@ class Differ:
         return output if done.returncode else []
 
 
-def forget_cached_pages(path):
-    """XFS reports cached pages over space that it set aside for copy-on-write as data, so a hole of a
-    patched clone may not show (SEEK_HOLE) until the cache is dropped; on disk it is a hole all along."""
+def forget_cached_inodes(path):
+    """XFS reports space that it set aside for copy-on-write as data, so a hole of a patched clone may
+    not show (SEEK_HOLE) until the inode leaves the cache; on disk it is a hole all along."""
     drop = "/proc/sys/vm/drop_caches"
     if rig.filesystem_type(path) == "xfs" and os.access(drop, os.W_OK):
+        os.sync()
         with open(drop, "w", encoding="ascii") as control:
-            control.write("1")
+            control.write("3")
 
 
 def check_equal(differ, source, target, what, excludes=()):
     """Both oracles; raises Failure with the first lines of either."""
-    forget_cached_pages(target)
+    forget_cached_inodes(target)
     mine = differ.differences(source, target) if differ else []
     rig.check(not mine, lambda: f"{what}: diff says\n  " + "\n  ".join(mine[:20]))
     theirs = rsync_differences(source, target, excludes)
